@@ -1,0 +1,47 @@
+# Each target sets up what it needs: `make run` in a fresh clone is enough.
+SIZE ?= 1M
+# what `make record` runs and records
+SIZES ?= 1M 3M
+# passed to pip, for example an index that has CPU builds of torch
+PIP_ARGS ?=
+# the first of these that runs and is 3.11 to 3.13; 3.11 is the one constraints.txt was made with
+PYTHON ?= python3.11 python3.12 python3.13 python3
+
+# with it set, importing the stack takes 20 seconds instead of 8
+unexport PYTHONDONTWRITEBYTECODE
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+SHELL = bash
+IN_RANGE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+READY = .venv/installed
+
+.PHONY: help run test lab record
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+run: $(READY) ## the whole pipeline for one size, offline: SIZE=1M or 3M (other sizes: .venv/bin/hala status)
+	@.venv/bin/hala run --size $(SIZE)
+
+test: $(READY) ## every notebook, then tests/
+	@echo 'the notebooks (cells marked slow or gpu are skipped)'
+	@OMP_NUM_THREADS=1 .venv/bin/nbdev-test --n-workers 2
+	@.venv/bin/python -m pytest -q
+
+lab: $(READY) ## JupyterLab on the notebooks
+	@.venv/bin/jupyter lab nbs
+
+record: $(READY) ## run SIZES, then write their figures to docs/results/, the index notebook and README.md
+	@for size in $(SIZES); do .venv/bin/hala run --size $$size || exit 1; done
+	@.venv/bin/python docs/record.py $(SIZES)
+
+$(READY): settings.ini pyproject.toml constraints.txt setup.py
+	@if ! .venv/bin/python -c '$(IN_RANGE)' 2>/dev/null || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then \
+	    for python in $(PYTHON); do $$python -c '$(IN_RANGE)' 2>/dev/null && break; python=; done; \
+	    if [ -z "$$python" ]; then echo 'hala needs Python 3.11, 3.12 or 3.13, and none of these is one: $(PYTHON). Name another with make PYTHON=…' >&2; exit 1; fi; \
+	    echo "making .venv with $$($$python --version)"; \
+	    if ! message=$$($$python -m venv --clear .venv 2>&1); then \
+	        case "$$message" in *ensurepip*|*'No module named venv'*) \
+	            echo "$$python has no venv: apt-get install $$($$python -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2;; \
+	        *) echo "$$message" >&2;; esac; exit 1; fi; fi
+	@echo 'installing hala and what it stands on into .venv: about 2.5 GB, some minutes the first time'
+	@.venv/bin/python -m pip install -qq $(PIP_ARGS) -c constraints.txt -e '.[all]'
+	@touch $@

@@ -1,0 +1,207 @@
+"Training that is killed, resumed, stopped early, spread over processes; and what it learns from."
+import json
+import multiprocessing
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+import pytest
+import torch
+import hala
+from hala.core import train
+from hala.core.recipe import HalaError, Scratch, Training
+from hala.core.world import dialogue, toy
+
+TRAINING = Training(learning_rate=5e-3, epochs=4, batch_tokens=512, max_length=128, eval_steps=4, patience=9)
+HELD = 9 # in three packed rows: two processes cannot share them evenly
+ROWS = [{'messages': dialogue(f'What is number {i}?', f'It is {i*7%60}.')} for i in range(60)]
+
+
+def weights(folder):
+    return (Path(folder)/'model'/'model.safetensors').read_bytes()
+
+
+def run(out, training=TRAINING, rows=ROWS, processes=1, **more):
+    model, tokenizer = toy()
+    return train.fit(model, tokenizer, rows, ROWS[:HELD], out, training, processes=processes, **more)
+
+
+def killed(out, training, where, step):
+    "In a process of its own: train, and be killed at `where` of `step`."
+    torch.set_num_threads(1)
+    owner = train.Watch if hasattr(train.Watch, where) else train
+    own = getattr(owner, where)
+    def last(*args, **kwargs):
+        state = args[2] if owner is train.Watch else args[0].state
+        if state.global_step == step: os.kill(os.getpid(), signal.SIGKILL)
+        return own(*args, **kwargs)
+    setattr(owner, where, last)
+    run(out, training)
+
+
+@pytest.fixture(scope='module')
+def processes():
+    "Real processes, started from one that has imported everything."
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['hala.core.train'])
+    return context
+
+
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory):
+    out = tmp_path_factory.mktemp('unbroken')
+    return out, run(out)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def resume(processes, out, training, where, step):
+    child = processes.Process(target=killed, args=(out, training, where, step))
+    child.start(); child.join(60)
+    assert child.exitcode == -signal.SIGKILL and not (out/'model').exists()
+    return run(out, training)
+
+
+@pytest.mark.parametrize('where, step, newest', [('on_step_end', 3, None), ('on_step_end', 7, 4), ('on_save', 8, 4), ('on_evaluate', 8, 4)])
+def test_a_killed_run_ends_at_the_same_bits(tmp_path, processes, unbroken, where, step, newest):
+    "Before the first checkpoint, between two, while the second is being written, and before it."
+    other, done = unbroken
+    again = resume(processes, tmp_path, TRAINING, where, step)
+    assert weights(tmp_path) == weights(other)
+    assert (tmp_path/'curve.json').read_bytes() == (other/'curve.json').read_bytes()
+    assert replace(again, seconds=0, tokens_per_second=0) == replace(done, seconds=0, tokens_per_second=0)
+
+
+def test_half_a_checkpoint_is_not_resumed_from(tmp_path):
+    for step, whole in ((4, True), (8, True), (12, False)):
+        (tmp_path/f'checkpoint-{step}').mkdir()
+        if whole: (tmp_path/f'checkpoint-{step}'/'whole').touch()
+    assert train.newest(tmp_path).name == 'checkpoint-8'
+    assert train.newest(tmp_path/'none') is None
+
+
+def test_a_run_that_had_stopped_early_stays_stopped(tmp_path, processes):
+    "Killed between its last checkpoint and its result."
+    early = replace(TRAINING, learning_rate=0.3, patience=1, epochs=20)
+    done = run(tmp_path/'unbroken', early)
+    assert done.best_step < done.steps < 40
+    again = resume(processes, tmp_path/'resumed', early, '_save', done.steps)
+    assert (again.steps, again.best_step) == (done.steps, done.best_step)
+    assert weights(tmp_path/'resumed') == weights(tmp_path/'unbroken')
+
+
+def test_the_best_weights_are_kept(tmp_path):
+    done = run(tmp_path, replace(TRAINING, learning_rate=0.3, patience=1, epochs=20))
+    best = tmp_path/'checkpoints'/f'checkpoint-{done.best_step}'/'model.safetensors'
+    assert best.read_bytes() == weights(tmp_path)
+    assert done.validation_loss == min(p['validation_loss'] for p in json.loads((tmp_path/'curve.json').read_text()) if p['validation_loss'] is not None)
+
+
+def test_what_is_written(unbroken):
+    out, done = unbroken
+    config, generation = (json.loads((out/'model'/name).read_text()) for name in ('config.json', 'generation_config.json'))
+    _, tokenizer = toy()
+    assert config['use_cache'] and generation['eos_token_id'] in (tokenizer.eos_token_id, [tokenizer.eos_token_id])
+    assert (out/'model'/'chat_template.jinja').read_text() == tokenizer.chat_template
+    assert len(list((out/'checkpoints').glob('checkpoint-*'))) <= 2
+    last = json.loads((out/'curve.json').read_text())[-1]
+    assert set(last) == {'step', 'loss', 'validation_loss', 'learning_rate', 'tokens'} and (last['step'], last['tokens']) == (done.steps, done.tokens)
+
+
+def test_long_rows_are_dropped_and_counted(tmp_path):
+    long = [{'messages': dialogue('What?', 'word '*200)}]*3
+    assert run(tmp_path, replace(TRAINING, epochs=1), rows=ROWS+long).dropped == 3
+    with pytest.raises(HalaError, match='max_length'): run(tmp_path/'none', rows=long)
+
+
+def test_loss_covers_the_assistant_and_its_end():
+    _, tokenizer = toy()
+    talk = dialogue('What is it?', 'A city.') + dialogue('وما هي؟', 'مدينة.')
+    [(ids, labels)] = train.tokenise(tokenizer, [{'messages': talk}])
+    assert [tokenizer.decode([i]) for i in ids].count('<|startoftext|>') == 1
+    learned, spans = [x != -100 for x in labels], []
+    for i, on in enumerate(learned):
+        if on and (i == 0 or not learned[i-1]): spans.append([])
+        if on: spans[-1].append(ids[i])
+    assert [tokenizer.decode(s) for s in spans] == ['A city.<|im_end|>', 'مدينة.<|im_end|>']
+    assert all(label in (-100, i) for i, label in zip(ids, labels, strict=True))
+    assert train.tokenise(tokenizer, [{'messages': talk}], 'all') == [(ids, ids)]
+    with pytest.raises(HalaError, match='no assistant'): train.tokenise(tokenizer, [{'messages': talk[:1]}])
+
+
+def test_rows_of_both_kinds_keep_their_order():
+    _, tokenizer = toy()
+    rows = [{'text': 'one'}, ROWS[0], {'text': 'two'}]
+    texts = [tokenizer.decode(ids) for ids, _ in train.tokenise(tokenizer, rows)]
+    assert texts[0] == '<|startoftext|>one<|im_end|>' and texts[2] == '<|startoftext|>two<|im_end|>' and 'number 0' in texts[1]
+
+
+def test_validation_loss_is_the_mean_over_tokens(tmp_path):
+    "However the rows are packed."
+    few = replace(TRAINING, learning_rate=0.0, epochs=0.5)
+    losses = [run(tmp_path/str(n), replace(few, max_length=n)).validation_loss for n in (64, 128, 512)]
+    assert max(losses) - min(losses) < 1e-5
+
+
+def test_a_loss_that_is_no_number_is_an_error(tmp_path):
+    with pytest.raises(HalaError, match='learning_rate'): run(tmp_path, replace(TRAINING, learning_rate=1e30, max_grad_norm=1e30))
+
+
+def test_scratch_is_drawn_by_its_seed():
+    _, tokenizer = toy()
+    base = Scratch(hidden=32, layers=('conv', 'full_attention'), heads=2, kv_heads=1, intermediate=64, training=TRAINING)
+    a, b, c = (train.scratch(base, tokenizer, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(a[k], b[k]) for k in a) and not all(torch.equal(a[k], c[k]) for k in a)
+
+
+WORKER = '''
+import json, os, sys, torch
+torch.set_num_threads(1)
+from pathlib import Path
+from test_train import TRAINING, run, train
+seen, step = set(), train.PackedTrainer.training_step
+def look(self, model, *args, **kwargs):
+    seen.add((self.accelerator.num_processes, type(model).__name__))
+    return step(self, model, *args, **kwargs)
+train.PackedTrainer.training_step = look
+run(sys.argv[1], processes=int(sys.argv[2]))
+Path(sys.argv[1], 'seen%s.json' % os.environ.get('RANK', 0)).write_text(json.dumps(sorted(seen)))
+'''
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    "A folder whose modules a child can run."
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(map(str, (tmp_path, Path(__file__).parent, Path(hala.__file__).parents[1]))))
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    return tmp_path
+
+
+def test_two_processes_are_one_with_twice_the_accumulation(modules, unbroken):
+    (modules/'worker.py').write_text(WORKER)
+    _, tokenizer = toy()
+    assert len(train.pack(train.tokenise(tokenizer, ROWS[:HELD]), TRAINING.max_length, 1)[0]) % 2
+    train.launch('worker', [modules/'out', 2], 2, lambda line: None)
+    for rank in (0, 1): assert json.loads((modules/'out'/f'seen{rank}.json').read_text()) == [[2, 'DistributedDataParallel']]
+    one, two = (json.loads((folder/'curve.json').read_text()) for folder in (unbroken[0], modules/'out'))
+    assert [p['step'] for p in one] == [p['step'] for p in two] and [p['tokens'] for p in one] == [p['tokens'] for p in two]
+    for a, b in zip(one, two, strict=True):
+        for name in ('loss', 'validation_loss'): assert a[name] is None and b[name] is None or abs(a[name]-b[name]) <= 1e-5
+
+
+def test_fewer_processes_than_asked_for_is_an_error(tmp_path):
+    with pytest.raises(HalaError, match='2 processes were asked for, 1 run'): run(tmp_path, processes=2)
+
+
+def test_launch_raises_with_the_last_words(modules):
+    (modules/'broken.py').write_text("print('fine so far', flush=True)\nfrom hala.core.recipe import HalaError\nraise HalaError('no rows in text')\n")
+    for processes in (1, 2):
+        lines = []
+        with pytest.raises(HalaError) as error: train.launch('broken', [], processes, lines.append)
+        assert str(error.value) == 'broken failed: no rows in text' and 'fine so far' in ' '.join(lines)
