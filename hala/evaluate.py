@@ -48,7 +48,7 @@ def questions(path:Path, # jsonl or parquet
     if not rows: raise HalaError(f'{path}: no questions in it')
     return rows
 
-# %% ../nbs/07_evaluate.ipynb #eb99a9ce
+# %% ../nbs/07_evaluate.ipynb #ba28a83e
 def document(row:dict,       # a question
              task_name:str='', # as LightEval calls its task
 )->Doc: # LightEval's form of it
@@ -60,8 +60,9 @@ def task_module(names:list, # of tasks
     "Zero-shot tasks scored by the log-probability of each choice over its number of characters."
     m = ModuleType('hala_tasks')
     score = Metrics.loglikelihood_acc(sample_params={'logprob_normalization': LogProbCharNorm()})
-    m.TASKS_TABLE = [LightevalTaskConfig(name=n, prompt_function=document, hf_repo='', hf_subset='', hf_avail_splits=['rows'], evaluation_splits=['rows'],
-                                         few_shots_split='rows', metrics=[score], generation_size=-1) for n in names]
+    about = dict(prompt_function=document, hf_repo='', hf_subset='', hf_avail_splits=['rows'], evaluation_splits=['rows'], few_shots_split='rows',
+                 metrics=[score], generation_size=-1)
+    m.TASKS_TABLE = [LightevalTaskConfig(name=n, **about) for n in names]
     return m
 
 # %% ../nbs/07_evaluate.ipynb #30336e1a
@@ -84,10 +85,10 @@ def contained(rows:dict, # task name -> questions
               patch.object(LightevalTask, 'download_dataset_worker', staticmethod(ours))): yield
     finally: log.setLevel(level)
 
-# %% ../nbs/07_evaluate.ipynb #149b9fe5
+# %% ../nbs/07_evaluate.ipynb #26f96fd3
 class LocalConfig(transformers_model.TransformersModelConfig):
     "LightEval's settings of a model that is on no hub."
-    def get_model_sha(self): return ''
+    def get_model_sha(self)->str: return '' # a model here has no commit
 
 @torch.no_grad()  # LightEval turns gradients off and leaves them so
 def score(model:Path, # a checkpoint
@@ -106,16 +107,18 @@ def score(model:Path, # a checkpoint
         p.evaluate()
     return {n: sorted(p.get_details()[f'{n}|0'], key=lambda d: int(d.doc.id)) for n in rows}
 
-# %% ../nbs/07_evaluate.ipynb #45363cf1
+# %% ../nbs/07_evaluate.ipynb #60bd80c4
 def item(detail, row:dict, # LightEval's account of a question; the question
          task:str, model:str, # names, as the table shall have them
 )->dict: # model, task, subset, lang, split, item, gold, choice_logprobs, choice_chars, pred, correct
     "One question answered by one model. HalaError where a log-probability is no number."
-    logprobs,chars = [float(o) for o in detail.model_response.logprobs], [len(c) for c in row['choices']]
+    logprobs = [float(o) for o in detail.model_response.logprobs]
+    chars = [len(c) for c in row['choices']]
     if not all(map(math.isfinite, logprobs)): raise HalaError(f'{task}, item {row["id"]}: {model} gives log-probabilities {logprobs}')
     norm = [p/c for p,c in zip(logprobs, chars)]
+    correct = bool(next(iter(detail.metric.values())))
     return dict(model=model, task=task, subset=row.get('subset', row.get('held')), lang=row.get('lang'), split=row.get('split'), item=row['id'],
-                gold=row['answer'], choice_logprobs=logprobs, choice_chars=chars, pred=norm.index(max(norm)), correct=bool(next(iter(detail.metric.values()))))
+                gold=row['answer'], choice_logprobs=logprobs, choice_chars=chars, pred=norm.index(max(norm)), correct=correct)
 
 def lighteval(model:Path, # a checkpoint with its tokenizer and chat template
               tasks:dict, # task name -> jsonl or parquet file of questions
@@ -159,23 +162,25 @@ def mcnemar(a:list, # items of one model
     n,m = only_a+only_b, min(only_a, only_b)
     return only_a, only_b, min(1., 2*sum(math.comb(n, i) for i in range(m+1))/2**n)
 
-# %% ../nbs/07_evaluate.ipynb #e40a4650
+# %% ../nbs/07_evaluate.ipynb #aa05080f
 def spoken(e, # engine
            rows:list, # questions with `answers`
            max_tokens:int # of an answer
           )->list: # dicts item, answer, correct
     "Free answers, and whether they are right."
     outputs = e.generate([chat(r['question']) for r in rows], Sampling(max_tokens))
-    return [dict(item=r['id'], answer=o.text, correct=any(exact_match([o.text]*len(r['answers']), r['answers']))) for r, o in zip(rows, outputs)]
+    def right(text, answers): return any(exact_match([text]*len(answers), answers))
+    return [dict(item=r['id'], answer=o.text, correct=right(o.text, r['answers'])) for r, o in zip(rows, outputs)]
 
-# %% ../nbs/07_evaluate.ipynb #4339bf92
+# %% ../nbs/07_evaluate.ipynb #8f1a9957
 def translation_metrics(rows:list, # translations of several models
                         references:dict # id -> Arabic
                        )->list: # metrics: chrF++ and BLEU of each model on each test set
     "How well each model translates."
     found = []
     for (model, source), some in groups(rows, 'model', 'source'):
-        task, texts, refs = source.rsplit('/', 1)[-1], [content(r['messages']) for r in some], [references[r['id']] for r in some]
+        task = source.rsplit('/', 1)[-1]
+        texts, refs = [content(r['messages']) for r in some], [references[r['id']] for r in some]
         score, signature = bleu(texts, refs)
         found += [chrf_metric(model, task, texts, refs), metric('bleu', task, 'ar', 'test', model, score, len(texts), signature=signature)]
     return found
@@ -194,11 +199,12 @@ def chosen(benchmarks:Path, # artifact
         (out/'questions'/f.name).write_text('\n'.join(lines)+'\n', encoding='utf-8')
     return files
 
-# %% ../nbs/07_evaluate.ipynb #147ccd3a
+# %% ../nbs/07_evaluate.ipynb #099297f5
 def make(job:Job # artifact `07_evaluate`
         )->None:
     "Every question to base, tuned and merged model, and every translation scored."
-    ev, files = job.recipe.evaluate, chosen(job.inputs['benchmarks'], job.out, job.recipe.evaluate.questions)
+    ev = job.recipe.evaluate
+    files = chosen(job.inputs['benchmarks'], job.out, ev.questions)
     items, metrics, answers = [], [], []
     for label in ('base', 'tuned', 'merged'):
         folder = job.inputs[label]/'model'
@@ -207,10 +213,13 @@ def make(job:Job # artifact `07_evaluate`
             for lang in ('ar', 'en'):
                 found = spoken(e, read_tables(files[f'seen-{lang}'], ev.generate), ev.max_tokens)
                 value, low, high = accuracy([a['correct'] for a in found])
-                metrics.append(metric('generate', 'seen', lang, 'test', label, value, len(found), low, high)); answers += [dict(a, model=label, lang=lang) for a in found]
+                metrics.append(metric('generate', 'seen', lang, 'test', label, value, len(found), low, high))
+                answers += [dict(a, model=label, lang=lang) for a in found]
     rows = [r for d in ('compressed', 'translator') for r in read_rows(job.inputs[d]/'translations.parquet')]
     references = {r['id']: content(r['messages']) for r in read_rows(job.inputs['text']/'translation.parquet')}
-    for name, lines in (('items', items), ('answers', answers)): (job.out/f'{name}.jsonl').write_text(''.join(json.dumps(x, ensure_ascii=False)+'\n' for x in lines), encoding='utf-8')
+    for name, records in (('items', items), ('answers', answers)):
+        lines = (json.dumps(x, ensure_ascii=False)+'\n' for x in records)
+        (job.out/f'{name}.jsonl').write_text(''.join(lines), encoding='utf-8')
     job.report['metrics'] = figures(items) + metrics + translation_metrics(rows, references)
     job.report['rows'] = {'in': len(items), 'kept': len(items), 'rejected': {}}
 

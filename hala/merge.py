@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'BESIDE', 'MAKERS', 'arc', 'kind', 'shapes', 'same_shapes', 'weights', 'arcs', 'reference', 'merge', 'front',
            'make']
 
-# %% ../nbs/06_merge.ipynb #78a5d438
+# %% ../nbs/06_merge.ipynb #4105b4f4
 import json, shutil
 from pathlib import Path
 import torch
@@ -20,7 +20,7 @@ from .core.engine import choose, engine
 from .core.metrics import accuracy, metric
 from .core.pipeline import Job, run_stage, stage_main
 from .core.recipe import HalaError
-from .core.store import progress
+from .core.store import telling
 from .core.text import read_tables
 
 # %% ../nbs/06_merge.ipynb #7ff27b22
@@ -102,14 +102,15 @@ def merge(base:Path,  # checkpoint at t=0
     same_shapes(base, out)
     return out
 
-# %% ../nbs/06_merge.ipynb #feb62207
+# %% ../nbs/06_merge.ipynb #01bea71d
 def front(models:dict, # t -> folder
           benchmarks:Path, # artifact
           limit:int, # questions in each language
           told # called with (done, total)
          )->list: # dicts t, lang, value, low, high, n
     "Arabic and English validation accuracy along the way."
-    found, asked = [], {lang: read_tables(benchmarks/f'seen-{lang}-validation.jsonl', limit) for lang in ('ar', 'en')}
+    asked = {lang: read_tables(benchmarks/f'seen-{lang}-validation.jsonl', limit) for lang in ('ar', 'en')}
+    found = []
     for k, (t, folder) in enumerate(sorted(models.items())):
         told(k, len(models))
         with engine('hf', folder) as e:
@@ -118,7 +119,7 @@ def front(models:dict, # t -> folder
                 found.append(dict(t=t, lang=lang, value=value, low=low, high=high, n=len(right)))
     return found
 
-# %% ../nbs/06_merge.ipynb #8abd5a71
+# %% ../nbs/06_merge.ipynb #ec750e5c
 def make(job:Job # artifact `06_merge`
         )->None:
     "The merged model, and the models around it."
@@ -127,9 +128,11 @@ def make(job:Job # artifact `06_merge`
     for t in sorted({m.t, *m.sweep}):
         out = job.out/'model' if t == m.t else job.out/f't-{t:g}'
         shutil.rmtree(out, ignore_errors=True); models[t] = merge(base, tuned, t, out)
-    points = front(models, job.inputs['benchmarks'], m.questions, lambda done, total: progress(job.out, done, total, 'validation questions'))
-    (job.out/'front.json').write_text(json.dumps(points, indent=1)); (job.out/'arcs.json').write_text(json.dumps(arcs(base, tuned), indent=1))
-    job.report['metrics'] = [metric('acc', 'seen', p['lang'], 'validation', f"t={p['t']:g}", p['value'], p['n'], p['low'], p['high']) for p in points]
+    points = front(models, job.inputs['benchmarks'], m.questions, telling(job.out, 'validation questions'))
+    (job.out/'front.json').write_text(json.dumps(points, indent=1))
+    (job.out/'arcs.json').write_text(json.dumps(arcs(base, tuned), indent=1))
+    job.report['metrics'] = [metric('acc', 'seen', p['lang'], 'validation', f"t={p['t']:g}", p['value'], p['n'], p['low'], p['high'])
+                             for p in points]
 
 # %% ../nbs/06_merge.ipynb #696a3b8f
 MAKERS = {'06_merge': make}

@@ -14,22 +14,23 @@ from .core.train import fit, processes_wanted, train_stage
 # %% auto #0
 __all__ = ['MAKERS', 'conversations', 'train', 'make']
 
-# %% ../nbs/05_sft.ipynb #7b601281
+# %% ../nbs/05_sft.ipynb #3b52a010
 def conversations(rows:list, # of the corpus
                   split:str # 'train' or 'validation'
                  )->list: # {'messages': [...]}
-    "The Arabic conversations of a split."
+    "The Arabic conversations of a split. HalaError where there is none."
     found = [dict(messages=r['messages']) for r in rows if r['split'] == split]
     if not found: raise HalaError(f'the corpus of {len(rows)} rows has none in its {split} split; see rejects.parquet of 04_corpus')
     return found
 
-# %% ../nbs/05_sft.ipynb #8c9a9584
+# %% ../nbs/05_sft.ipynb #64238919
 def train(job:Job # artifact `05_sft`
          )->None:
     "The base learns to answer in Arabic."
     s, rows = job.recipe.sft, read_rows(job.inputs['corpus']/'corpus.parquet')
     model, tokenizer = load(job.inputs['base']/'model')
-    fit(model, tokenizer, conversations(rows, 'train'), conversations(rows, 'validation'), job.out, s, loss_on=s.loss_on, processes=processes_wanted())
+    train, validation = conversations(rows, 'train'), conversations(rows, 'validation')
+    fit(model, tokenizer, train, validation, job.out, s, loss_on=s.loss_on, processes=processes_wanted())
 
 def make(job:Job # artifact `05_sft`
         )->None:

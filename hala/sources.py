@@ -14,18 +14,18 @@ from .core import world
 
 # %% auto #0
 __all__ = ['KINDS', 'TASKS', 'MAKERS', 'gather', 'make_text', 'make_tokenizer', 'take', 'learn', 'both_ways', 'make_teacher',
-           'make_base', 'make_benchmarks']
+           'document', 'make_base', 'make_benchmarks']
 
-# %% ../nbs/00_sources.ipynb #990f72ce
+# %% ../nbs/00_sources.ipynb #ccb9c8d7
 KINDS = ('parallel', 'documents', 'human', 'pairs', 'instructions', 'translation')
 
 def gather(sources:tuple, # of one kind
            kind:str # for the error
           )->list: # rows
-    "The rows of several sources, one after the other."
+    "The rows of several sources, one after the other. HalaError where an id stands twice."
     rows = [r for s in sources for r in s.load()]
-    ids = [r['id'] for r in rows]
-    if len(set(ids)) < len(ids): raise HalaError(f'sources.{kind}: {len(ids)-len(set(ids))} rows stand twice; is the same source named twice?')
+    twice = len(rows) - len({r['id'] for r in rows})
+    if twice: raise HalaError(f'sources.{kind}: {twice} rows stand twice; is the same source named twice?')
     return rows
 
 # %% ../nbs/00_sources.ipynb #18f6c69d
@@ -52,20 +52,22 @@ def make_tokenizer(job:Job # artifact `tokenizer`
     world.tokenizer(texts+prompts, r.sources.vocabulary).save_pretrained(job.out/'model')
     job.report['rows'] = {'in': len(texts), 'kept': len(texts), 'rejected': {}}
 
-# %% ../nbs/00_sources.ipynb #c6d9d37e
+# %% ../nbs/00_sources.ipynb #dce8e05f
 def take(spec:Pretrained, # a model of the hub or of a folder
          field:str, # of the recipe, for the error
          job:Job # to fill
         )->None:
-    "A published model as an artifact."
+    "A published model as an artifact. HalaError where it has no safetensors."
     folder, revision = spec.fetch(field)
-    if not any(folder.glob('*.safetensors')): raise HalaError(f'{field}: {folder} holds no *.safetensors; other formats can run code and are not loaded')
-    shutil.copytree(folder, job.out/'model', dirs_exist_ok=True, ignore=lambda d, names: [n for n in names if n.startswith('.') or n.endswith(('.bin', '.pt', '.pth', '.py'))])
+    if not any(folder.glob('*.safetensors')):
+        raise HalaError(f'{field}: {folder} holds no *.safetensors; other formats can run code and are not loaded')
+    def left_out(_, names): return [n for n in names if n.startswith('.') or n.endswith(('.bin', '.pt', '.pth', '.py'))]
+    shutil.copytree(folder, job.out/'model', dirs_exist_ok=True, ignore=left_out)
     job.report.update(licences=[spec.licence], adopted=dict(id=spec.id, revision=revision))
 
-# %% ../nbs/00_sources.ipynb #c1baadf8
+# %% ../nbs/00_sources.ipynb #b94ab29a
 def learn(spec:Scratch, # what to build
-          rows:list, # of messages or text
+          rows:list, # (split, {'messages': [...]} or {'text': str})
           job:Job # to fill
          )->None:
     "A model from the first step to the last."
@@ -76,15 +78,17 @@ def learn(spec:Scratch, # what to build
     train, validation = ([x for s, x in rows if s == split] for split in ('train', 'validation'))
     done = fit(model, tokenizer, train, validation, job.out, spec.training, loss_on='assistant')
     shutil.rmtree(job.out/'checkpoints', ignore_errors=True)
-    job.report.update(tokens=done.tokens, rows={'in': len(rows), 'kept': len(rows)-done.dropped, 'rejected': {'longer than max_length': done.dropped} if done.dropped else {}})
+    rejected = {'longer than max_length': done.dropped} if done.dropped else {}
+    job.report.update(tokens=done.tokens, rows={'in': len(rows), 'kept': len(rows)-done.dropped, 'rejected': rejected})
 
-# %% ../nbs/00_sources.ipynb #7e04aee3
+# %% ../nbs/00_sources.ipynb #17ad5a62
 def both_ways(row:dict, # a pair
               prompt:str, reverse:str # with {x}
-             )->list: # two conversations
+             )->list: # two of {'messages': [user, assistant]}
     "A pair as two translation tasks."
     en, ar = row['messages_source'][-1]['content'], row['messages'][-1]['content']
-    return [dict(messages=ask(prompt, en)+[dict(role='assistant', content=ar)]), dict(messages=ask(reverse, ar)+[dict(role='assistant', content=en)])]
+    tasks = (prompt, en, ar), (reverse, ar, en)
+    return [dict(messages=ask(p, text)+[dict(role='assistant', content=answer)]) for p, text, answer in tasks]
 
 def make_teacher(job:Job # artifact `teacher`
                 )->None:
@@ -92,9 +96,20 @@ def make_teacher(job:Job # artifact `teacher`
     spec, b = job.recipe.sources.teacher, job.recipe.bilingual
     if isinstance(spec, Pretrained): return take(spec, 'sources.teacher', job)
     pairs = read_rows(job.inputs['text']/'parallel.parquet')
-    learn(spec, [(r['split'], x) for r in pairs for x in both_ways(r, b.prompt, b.reverse)], job)
+    s, tasks = job.recipe.sources, []
+    for r in pairs:
+        there, back = both_ways(r, b.prompt, b.reverse)
+        also_back = seed_for(s.seed, 'sources', 'reverse:'+r['id'])/2**31 < s.reverse
+        tasks += [(r['split'], there), *([(r['split'], back)] if also_back else [])]
+    learn(spec, tasks, job)
 
-# %% ../nbs/00_sources.ipynb #39a0e270
+# %% ../nbs/00_sources.ipynb #7f4011fe
+def document(row:dict # of documents.parquet: text, or a chat
+            )->dict: # {'text': …} or {'messages': [...]}
+    "A row as something to learn."
+    messages = row['messages_source'] or row['messages']
+    return dict(text=messages[0]['content']) if messages[0]['role'] == 'document' else dict(messages=messages)
+
 def make_base(job:Job # artifact `base-SIZE`
              )->None:
     "The model that a size starts from."
@@ -103,9 +118,9 @@ def make_base(job:Job # artifact `base-SIZE`
     spec = job.recipe.sources.base if size == job.recipe.size else recipe(size).sources.base
     if isinstance(spec, Pretrained): return take(spec, 'sources.base', job)
     rows = read_rows(job.inputs['text']/'documents.parquet')
-    learn(spec, [(r['split'], dict(text=(r['messages_source'] or r['messages'])[-1]['content'])) for r in rows], job)
+    learn(spec, [(r['split'], document(r)) for r in rows], job)
 
-# %% ../nbs/00_sources.ipynb #96b82517
+# %% ../nbs/00_sources.ipynb #486b6500
 TASKS = dict(S='seen', H='unseen', N='nowhere')
 
 def make_benchmarks(job:Job # artifact `benchmarks`
@@ -114,7 +129,8 @@ def make_benchmarks(job:Job # artifact `benchmarks`
     questions = [q for s in job.recipe.sources.questions for q in s.load()]
     for f in job.out.glob('*.jsonl'): f.unlink() # of a broken attempt
     for q in questions:
-        with open(job.out/f"{TASKS[q['held']]}-{q['lang']}-{q['split']}.jsonl", 'a', encoding='utf-8') as f: f.write(json.dumps(q, ensure_ascii=False)+'\n')
+        file = job.out/f"{TASKS[q['held']]}-{q['lang']}-{q['split']}.jsonl"
+        with open(file, 'a', encoding='utf-8') as f: f.write(json.dumps(q, ensure_ascii=False)+'\n')
     job.report['rows'] = {'in': len(questions), 'kept': len(questions), 'rejected': {}}
 
 # %% ../nbs/00_sources.ipynb #641e7495

@@ -1,5 +1,6 @@
 "A family for tests: fifty thousand parameters, twenty steps, all nine stages within two minutes. Use: hala run --recipes tests/probe.py --size probe"
-from hala.core.recipe import (Bilingual, Compress, Corpus, Evaluate, Merge, Recipe, Release, Scratch, Sft, Sources, Training, Translator, World)
+from hala.core.recipe import (
+    Bilingual, Compress, Corpus, Evaluate, Merge, Recipe, Release, Scratch, Sft, Sources, Training, Translator, World)
 
 SHORT = dict(learning_rate=3e-3, epochs=1.0, batch_tokens=256, max_length=256, eval_steps=10, max_steps=20)
 
@@ -12,8 +13,9 @@ def lfm2(): return Scratch(hidden=32, layers=('conv', 'full_attention'), heads=2
 
 RECIPES = [Recipe(
     family='probe', size='probe',
-    sources=Sources(parallel=world('parallel'), documents=world('documents'), human=world('human'), pairs=world('orca'), instructions=world('orca', 'other'),
-                    translation=world('translation'), questions=world('questions'), vocabulary=800, teacher=lfm2(), base=lfm2()),
+    sources=Sources(parallel=world('parallel'), documents=world('documents'), human=world('human'), pairs=world('orca'),
+                    instructions=world('orca', 'other'), translation=world('translation'), questions=world('questions'),
+                    vocabulary=800, teacher=lfm2(), base=lfm2()),
     compress=Compress(sentences=8, max_tokens=8),
     bilingual=Bilingual(pairs=40, human=40, max_tokens=8),
     translator=Translator(base='probe', sentences=8, max_tokens=8, **SHORT),

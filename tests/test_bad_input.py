@@ -46,7 +46,12 @@ def test_missing_input(tmp_path):
     assert 'stage 00 (sources) makes' in said and 'hala run --size probe --to 00' in said
 
 
-@pytest.mark.parametrize('override, says', [('sft.lr=1', 'it has learning_rate'), ('sft.epochs=many', 'wants float'), ('sft', 'stage.field=value'), ('sfft.epochs=1', 'has no'), ('sources.teacher=x', 'name one of its fields')])
+@pytest.mark.parametrize('override, says', [
+    ('sft.lr=1', 'it has learning_rate'),
+    ('sft.epochs=many', 'wants float'),
+    ('sft', 'stage.field=value'),
+    ('sfft.epochs=1', 'has no'),
+    ('sources.teacher=x', 'name one of its fields')])
 def test_override(override, says, tmp_path): assert says in refused('run', '--size', 'probe', '--set', override, '--runs', tmp_path)
 
 
@@ -54,13 +59,14 @@ def test_unknown_stage(tmp_path): assert '05 sft' in refused('run', '--size', 'p
 
 
 def test_id_neither_folder_nor_reachable(tmp_path):
-    said = refused('run', '--size', 'own', '--recipes', own(tmp_path, "teacher=Pretrained('nobody/nothing'), parallel=()"), '--runs', tmp_path/'r', HF_HUB_OFFLINE='1')
+    recipes = own(tmp_path, "teacher=Pretrained('nobody/nothing'), parallel=()")
+    said = refused('run', '--size', 'own', '--recipes', recipes, '--runs', tmp_path/'r', HF_HUB_OFFLINE='1')
     assert 'nobody/nothing' in said and 'sources.teacher' in said and '--set sources.teacher.id=/path' in said
     assert not [p for p in finished(tmp_path/'r') if 'teacher' in str(p)]
 
 
 @pytest.mark.parametrize('name, data, says', [
-    ('a.jsonl', b'{"en": "Hi", "ar": "x"}\n', "no column 'english'; the data has en, ar"),
+    ('a.jsonl', b'{"en": "Hi", "ar": "x"}\n', "no column 'english' in record 1; it has en, ar"),
     ('a.jsonl', b'{"english": "Hi", "arabic": "x"}\n{"english": \n', 'line 2: not JSON'),
     ('a.jsonl', '{"english": "é"}'.encode('latin-1'), 'line 1: not UTF-8'),
     ('a.csv', 'english,arabic\nHi,x\né,y\n'.encode('latin-1'), 'line 3: not UTF-8'),
@@ -93,7 +99,8 @@ def test_model_larger_than_memory(tmp_path):
 
 def test_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline.shutil, 'disk_usage', lambda path: SimpleNamespace(free=2**20))
-    with pytest.raises(HalaError, match='0.0 GiB free, about 0.1 GiB needed'): pipeline.need_disk(pipeline.plan('1M', runs=str(tmp_path)), {})
+    p = pipeline.plan('1M', runs=str(tmp_path))
+    with pytest.raises(HalaError, match=r'0\.0 GiB free, about 0\.1 GiB needed'): pipeline.need_disk(p, {})
 
 
-def test_no_notebook_secret_or_strange_name(tmp_path): assert 'name' in refused('status', '--size', 'probe', '--name', '../x', '--runs', tmp_path)
+def test_strange_name(tmp_path): assert 'name' in refused('status', '--size', 'probe', '--name', '../x', '--runs', tmp_path)

@@ -73,7 +73,9 @@ def test_a_model_retrained_at_the_same_path_is_scored_afresh(tmp_path):
     for seed in (3, 4):
         model, tokenizer = save(tmp_path/'model', seed)
         scores.append(lighteval(tmp_path/'model', {'q': file}, tmp_path/'out'))
-        assert scores[-1][0]['choice_logprobs'][0] == pytest.approx(forward(model, tokenizer, asked(1)[0]['question'], asked(1)[0]['choices'][0]), abs=1e-4)
+        first = asked(1)[0]
+        plain = forward(model, tokenizer, first['question'], first['choices'][0])
+        assert scores[-1][0]['choice_logprobs'][0] == pytest.approx(plain, abs=1e-4)
     assert all(a['choice_logprobs'] != b['choice_logprobs'] for a, b in zip(*scores, strict=True))
 
 
@@ -99,7 +101,8 @@ def test_what_cannot_be_scored_is_named(tmp_path):
 
 
 def test_figures_and_the_paired_test():
-    def answers(model, right): return [dict(model=model, task='t', subset='SH'[i % 2], lang='ar', split='test', item=i, correct=c) for i, c in enumerate(right)]
+    def answers(model, right):
+        return [dict(model=model, task='t', subset='SH'[i % 2], lang='ar', split='test', item=i, correct=c) for i, c in enumerate(right)]
     a, b = answers('tuned', [True]*8+[False]*2), answers('base', [False]*8+[False, True])
     found = {(m['model'], m['name']): (m['value'], m['n']) for m in figures(a+b)}
     assert found == {('tuned', 'acc'): (.8, 10), ('tuned', 'acc/S'): (.8, 5), ('tuned', 'acc/H'): (.8, 5),

@@ -24,7 +24,8 @@ def test_examples_against_package(path, monkeypatch):
         shell.run(f'import hala.{exported[path]} as exported\n'
                   'globals().update({name: value for name, value in vars(exported).items() if not name.startswith("__")}); del exported')
         assert shell.exc is None, f'hala.{exported[path]} does not import\n{shell.prettytb()}'
-        examples = [cell for cell in nb_test_cells(path, skip_flags=config.tst_flags.split()) if not {'export', 'exporti', 'exports'} & cell.directives_.keys()]
+        tested = nb_test_cells(path, skip_flags=config.tst_flags.split())
+        examples = [cell for cell in tested if not {'export', 'exporti', 'exports'} & cell.directives_.keys()]
         assert examples, f'{path.name} defines a module and shows no example of it'
         for cell in examples:
             shell.cell(cell)

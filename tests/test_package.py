@@ -2,7 +2,6 @@
 import ast
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -44,7 +43,9 @@ def checkout(tmp_path):
     return tmp_path
 
 
-def files(folder, pattern): return {path.relative_to(folder): path.read_bytes() for path in folder.rglob(pattern) if '.ipynb_checkpoints' not in path.parts}
+def files(folder, pattern):
+    found = [path for path in folder.rglob(pattern) if '.ipynb_checkpoints' not in path.parts]
+    return {path.relative_to(folder): path.read_bytes() for path in found}
 
 
 def test_notebooks_are_clean(checkout):

@@ -3,8 +3,9 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import (Cohere2Config, Cohere2ForCausalLM, Gemma2Config, Gemma2ForCausalLM, Lfm2Config, Lfm2ForCausalLM, LlamaConfig, LlamaForCausalLM,
-                          Qwen2Config, Qwen2ForCausalLM)
+from transformers import (
+    Cohere2Config, Cohere2ForCausalLM, Gemma2Config, Gemma2ForCausalLM, Lfm2Config, Lfm2ForCausalLM, LlamaConfig, LlamaForCausalLM,
+    Qwen2Config, Qwen2ForCausalLM)
 import transformers.models.lfm2.modeling_lfm2 as lfm2
 from hala.core import train
 from hala.core.recipe import Training
@@ -79,7 +80,8 @@ def test_generation_is_stock():
         out = {}
         for name, conv in (('stock', train._stock_conv), ('ours', train.packed_conv)):
             lfm2.causal_conv1d_fn = conv
-            new = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=8, do_sample=False, output_logits=True, return_dict_in_generate=True)
+            new = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=8, do_sample=False,
+                                 output_logits=True, return_dict_in_generate=True)
             out[name] = new.sequences, torch.stack(new.logits)
     assert all(torch.equal(a, b) for a, b in zip(*out.values(), strict=True))
 

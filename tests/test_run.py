@@ -39,7 +39,8 @@ def test_artifact_is_whole(runs, artifact):
     there = made(runs, artifact)
     man = json.loads((there/'manifest.json').read_text())
     assert {f['path']: f['sha256'] for f in man['files']} == {name: sha256(there/name) for name in files(there)}
-    assert set(man) >= {'schema', 'family', 'size', 'stage', 'key', 'recipe', 'inputs', 'files', 'rows', 'metrics', 'seconds', 'tokens', 'machine', 'versions', 'licences'}
+    assert set(man) >= {'schema', 'family', 'size', 'stage', 'key', 'recipe', 'inputs', 'files', 'rows', 'metrics', 'seconds', 'tokens',
+                        'machine', 'versions', 'licences'}
     assert man['key'] == there.name and (there.parent/'current').read_text().strip() == there.name
     assert set(man['rows']) >= {'in', 'kept', 'rejected'} and man['rows']['in'] == man['rows']['kept'] + sum(man['rows']['rejected'].values())
     assert not list(there.parent.glob('*.part'))
@@ -89,7 +90,8 @@ def test_results_are_flat_and_complete(runs):
 def test_executed_notebooks_lie_in_the_run(runs):
     for n in ['00_sources', *STAGES]:
         nb = nbformat.read(runs/'probe/probe/main'/f'{n}.ipynb', 4)
-        assert [c for c in nb.cells if 'parameters' in c.metadata.get('tags', [])] and not [o for c in nb.cells for o in c.get('outputs', []) if o.output_type == 'error']
+        assert [c for c in nb.cells if 'parameters' in c.metadata.get('tags', [])]
+        assert not [o for c in nb.cells for o in c.get('outputs', []) if o.output_type == 'error']
 
 
 def test_second_run_makes_nothing(runs):
@@ -136,7 +138,9 @@ def test_two_processes_train_and_a_killed_child_resumes(copied):
     without(copied, '05_sft')
     home = copied/'probe/probe/05_sft'
     command = [sys.executable, '-m', 'hala.sft', '--size', 'probe', '--runs', str(copied), '--processes', '2']
-    child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, 'HALA_RECIPES': str(PROBE)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    environment = {**os.environ, 'HALA_RECIPES': str(PROBE)}
+    child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             start_new_session=True)
     for _ in range(600):
         if list(home.glob('*.part/checkpoints/checkpoint-*/whole')) or child.poll() is not None: break
         time.sleep(.1)

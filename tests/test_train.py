@@ -100,7 +100,8 @@ def test_the_best_weights_are_kept(tmp_path):
     done = run(tmp_path, replace(TRAINING, learning_rate=0.3, patience=1, epochs=20))
     best = tmp_path/'checkpoints'/f'checkpoint-{done.best_step}'/'model.safetensors'
     assert best.read_bytes() == weights(tmp_path)
-    assert done.validation_loss == min(p['validation_loss'] for p in json.loads((tmp_path/'curve.json').read_text()) if p['validation_loss'] is not None)
+    losses = [p['validation_loss'] for p in json.loads((tmp_path/'curve.json').read_text())]
+    assert done.validation_loss == min(loss for loss in losses if loss is not None)
 
 
 def test_what_is_written(unbroken):

@@ -16,30 +16,38 @@ from .recipe import HalaError
 from .text import ask, chat
 
 # %% auto #0
-__all__ = ['Output', 'ENGINES', 'memory_needed', 'need_memory', 'load', 'Sampling', 'render', 'batches', 'padded', 'Hf',
+__all__ = ['BYTES', 'Output', 'ENGINES', 'memory_needed', 'need_memory', 'load', 'Sampling', 'render', 'batches', 'padded', 'Hf',
            'generate', 'score', 'engine', 'choose', 'translate', 'translate_rows']
 
-# %% ../../nbs/core/engine.ipynb #7e5f6a76
+# %% ../../nbs/core/engine.ipynb #a3e86d2f
+BYTES = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'F8_E4M3': 1} # of one number, by safetensors' name of its type
+
 def memory_needed(model:Path # folder of safetensors
                  )->int: # bytes
-    "What the weights take once loaded, and as much again as a quarter for the work."
+    "What the weights take once loaded, and a quarter more for the work. Only the headers are read."
     import json, struct
-    total, wide = 0, not torch.cuda.is_available()
+    total, widened = 0, not torch.cuda.is_available()
     for f in Path(model).glob('*.safetensors'):
         with open(f, 'rb') as s: header = json.loads(s.read(struct.unpack('<Q', s.read(8))[0]))
-        for t in (v for k, v in header.items() if k != '__metadata__'): total += (t['data_offsets'][1]-t['data_offsets'][0]) * (4//{'F32': 4, 'F64': 8, 'F16': 2, 'BF16': 2, 'F8_E4M3': 1}.get(t['dtype'], 4) or 1 if wide else 1)
+        for name, tensor in header.items():
+            if name == '__metadata__': continue
+            start, end = tensor['data_offsets']
+            total += (end-start) * (max(1, 4//BYTES.get(tensor['dtype'], 4)) if widened else 1)
     return int(total*1.25)
 
 def need_memory(model:Path # folder
                )->None:
-    "Refuse a model that the memory at hand cannot hold."
-    need, free = memory_needed(model), torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
-    if need > free: raise HalaError(f'{model}: needs about {need/2**30:.1f} GiB of memory, {free/2**30:.1f} GiB are free; close something, or use a smaller size')
+    "Refuse, with a HalaError, a model that the memory at hand cannot hold."
+    need = memory_needed(model)
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
+    if need > free:
+        raise HalaError(f'{model}: needs about {need/2**30:.1f} GiB of memory, {free/2**30:.1f} GiB are free; '
+                        'close something, or use a smaller size')
 
-# %% ../../nbs/core/engine.ipynb #437ad45d
+# %% ../../nbs/core/engine.ipynb #a999cef5
 def load(model:Path # folder
         )->tuple: # (model in eval mode, tokenizer)
-    "A causal language model and its tokenizer, ready to run."
+    "A causal language model and its tokenizer, ready to run. HalaError where there is none, or it does not fit."
     if not (Path(model)/'config.json').exists(): raise HalaError(f'{model}: no model there (no config.json)')
     need_memory(model); logging.disable_progress_bar()
     gpu = torch.cuda.is_available()
@@ -61,7 +69,7 @@ def render(tokenizer, # with a chat template
     "A prompt as the model's template writes it."
     return prompt if isinstance(prompt, str) else tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
 
-# %% ../../nbs/core/engine.ipynb #6361b402
+# %% ../../nbs/core/engine.ipynb #67377e75
 def batches(lengths:list, # tokens of each prompt
             rows:int # of one batch at most
            )->list: # lists of indices, longest prompts first
@@ -75,45 +83,66 @@ def padded(rows:list, # lists of token ids
     "Token ids as a batch, padded on the left so that all end together."
     n = max(map(len, rows))
     mask = torch.tensor([[0]*(n-len(r)) + [1]*len(r) for r in rows])
-    return dict(input_ids=torch.tensor([[pad]*(n-len(r)) + r for r in rows]), attention_mask=mask, position_ids=(mask.cumsum(-1)-1).clamp(min=0))
+    ids = torch.tensor([[pad]*(n-len(r)) + r for r in rows])
+    return dict(input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(-1)-1).clamp(min=0))
 
-# %% ../../nbs/core/engine.ipynb #5db803ae
+# %% ../../nbs/core/engine.ipynb #3e27cb2d
 class Hf:
     "transformers, on whatever device is there."
-    def __init__(self, model:Path): self.model, self.tokenizer = load(model); self.rows = 128
-    def encode(self, prompts:list)->list: # messages or texts -> token ids of each
-        return self.tokenizer([render(self.tokenizer, p) for p in prompts], add_special_tokens=False)['input_ids'] if prompts else []
-    def generate(self, prompts, sampling, seeds=None, told=lambda done, total: None): return generate(self, prompts, sampling, seeds, told)
-    def score(self, prompts, continuations, told=lambda done, total: None): return score(self, prompts, continuations, told)
-    def close(self): del self.model
+    def __init__(self, model:Path # folder
+                ): self.model, self.tokenizer = load(model); self.rows = 128 # of a batch at most
+    def encode(self, prompts:list # of messages or texts
+              )->list: # token ids of each
+        "Prompts as the model reads them."
+        texts = [render(self.tokenizer, p) for p in prompts]
+        return self.tokenizer(texts, add_special_tokens=False)['input_ids'] if texts else []
+    def generate(self, prompts:list, # of messages or texts
+                 sampling:Sampling, # how answers are drawn
+                 seeds:list|None=None, # one a prompt, for a temperature above 0
+                 told=lambda done, total: None # called with (done, total)
+                )->list: # Output, in the order of the prompts
+        "Answers to prompts."
+        return generate(self, prompts, sampling, seeds, told)
+    def score(self, prompts:list, # of messages or texts
+              continuations:list, # texts, one a prompt
+              told=lambda done, total: None # called with (done, total)
+             )->list: # one list of log-probabilities a prompt, one each token of the continuation, nats
+        "How likely the model finds each continuation."
+        return score(self, prompts, continuations, told)
+    def close(self)->None:
+        "Let go of the weights."
+        del self.model
 
-# %% ../../nbs/core/engine.ipynb #0a14cc44
+# %% ../../nbs/core/engine.ipynb #0ea9bf27
 def generate(e:Hf, # engine
              prompts:list, # of messages or texts
-             sampling:Sampling,
+             sampling:Sampling, # how answers are drawn
              seeds:list|None, # one a prompt, for a temperature above 0
              told # called with (done, total)
             )->list: # Output, in the order of the prompts
     "Answers to prompts."
     ids, out, tok = e.encode(prompts), [None]*len(prompts), e.tokenizer
-    how = GenerationConfig(max_new_tokens=sampling.max_tokens, do_sample=sampling.temperature > 0, temperature=sampling.temperature or None, pad_token_id=tok.pad_token_id, eos_token_id=e.model.generation_config.eos_token_id or tok.eos_token_id)
-    stops, done = {how.eos_token_id} if isinstance(how.eos_token_id, int) else set(how.eos_token_id), 0
+    eos = e.model.generation_config.eos_token_id or tok.eos_token_id # one id or several
+    how = GenerationConfig(max_new_tokens=sampling.max_tokens, do_sample=sampling.temperature > 0, temperature=sampling.temperature or None,
+                           pad_token_id=tok.pad_token_id, eos_token_id=eos)
+    stops, done = {eos} if isinstance(eos, int) else set(eos), 0
     for batch in batches([len(i) for i in ids], e.rows if sampling.temperature == 0 else 1):
         if seeds: torch.manual_seed(seeds[batch[0]])
         inputs = {k: v.to(e.model.device) for k, v in padded([ids[i] for i in batch], tok.pad_token_id).items() if k != 'position_ids'}
         with torch.inference_mode(): answers = e.model.generate(**inputs, generation_config=how)[:, inputs['input_ids'].shape[1]:].tolist()
         for i, answer in zip(batch, answers):
             end = next((n for n, t in enumerate(answer) if t in stops), None)
-            out[i] = Output(tok.decode(answer[:end], skip_special_tokens=True).strip(), len(ids[i]), len(answer) if end is None else end+1, 'length' if end is None else 'stop')
+            tokens_out, finish = (len(answer), 'length') if end is None else (end+1, 'stop')
+            out[i] = Output(tok.decode(answer[:end], skip_special_tokens=True).strip(), len(ids[i]), tokens_out, finish)
         done += len(batch); told(done, len(prompts))
     return out
 
-# %% ../../nbs/core/engine.ipynb #23e4f8a4
+# %% ../../nbs/core/engine.ipynb #7ecd0a25
 def score(e:Hf, # engine
           prompts:list, # of messages or texts
           continuations:list, # text, one a prompt
           told # called with (done, total)
-         )->list: # one list of log-probabilities a prompt, one each token of the continuation
+         )->list: # one list of log-probabilities a prompt, one each token of the continuation, nats
     "How likely the model finds each continuation."
     before, after = e.encode(prompts), e.tokenizer(continuations, add_special_tokens=False)['input_ids'] if continuations else []
     out, done = [None]*len(prompts), 0
@@ -127,27 +156,28 @@ def score(e:Hf, # engine
         done += len(batch); told(done, len(prompts))
     return out
 
-# %% ../../nbs/core/engine.ipynb #a456dab5
+# %% ../../nbs/core/engine.ipynb #2fcf4daf
 ENGINES = {'hf': Hf}
 
 @contextmanager
 def engine(name:str, # of ENGINES
            model # folder
           ): # yields the engine
-    "An engine on a model, freed on exit."
+    "An engine on a model, freed on exit. HalaError where no engine has that name."
     if name not in ENGINES: raise HalaError(f'no engine {name!r}; there are {", ".join(ENGINES)}')
     e = ENGINES[name](model)
     try: yield e
     finally: e.close(); del e; gc.collect()
 
-# %% ../../nbs/core/engine.ipynb #ce91565b
+# %% ../../nbs/core/engine.ipynb #c356a99b
 def choose(e, # engine
            questions:list, # dicts with question, choices, answer
            told=lambda done, total: None # called with (done, total)
           )->list: # bool, one a question: answered rightly
     "Which questions a model gets right."
     asked = [(q['question'], c) for q in questions for c in q['choices']]
-    likely = iter([sum(logp)/len(c) for logp, (_, c) in zip(e.score([chat(q) for q, _ in asked], [c for _, c in asked], told), asked)])
+    logprobs = e.score([chat(q) for q, _ in asked], [c for _, c in asked], told)
+    likely = iter([sum(logp)/len(c) for logp, (_, c) in zip(logprobs, asked)]) # per character
     each = [[next(likely) for _ in q['choices']] for q in questions]
     return [scores.index(max(scores)) == q['answer'] for scores, q in zip(each, questions)]
 
@@ -163,7 +193,7 @@ def translate(e, # engine
     answers = dict(zip(once, e.generate([ask(prompt, t) for t in once], Sampling(max_tokens), told=told)))
     return [answers[t] for t in texts]
 
-# %% ../../nbs/core/engine.ipynb #4fbb710e
+# %% ../../nbs/core/engine.ipynb #bd98963e
 def translate_rows(e, # engine
                    rows:list, # of a text artifact, with English messages
                    prompt:str, max_tokens:int, # of the recipe
@@ -173,5 +203,8 @@ def translate_rows(e, # engine
     "Whole conversations through a translator."
     outputs = iter(translate(e, [m['content'] for r in rows for m in r['messages_source']], prompt, max_tokens, told))
     done = [[(m['role'], next(outputs)) for m in r['messages_source']] for r in rows]
-    return [dict(r, messages=[dict(role=role, content=o.text) for role, o in turns], model=label, tokens=sum(o.tokens_out for _, o in turns),
-                 finish='length' if any(o.finish == 'length' for _, o in turns) else 'stop') for r, turns in zip(rows, done)]
+    def translated(r, turns):
+        messages = [dict(role=role, content=o.text) for role, o in turns]
+        finish = 'length' if any(o.finish == 'length' for _, o in turns) else 'stop'
+        return dict(r, messages=messages, model=label, tokens=sum(o.tokens_out for _, o in turns), finish=finish)
+    return [translated(r, turns) for r, turns in zip(rows, done)]

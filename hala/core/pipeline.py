@@ -13,12 +13,13 @@ from .store import canonical, code_key, key_of, making, manifest, meaning, write
 
 # %% auto #0
 __all__ = ['STAGES', 'code_key', 'RESULTS', 'Node', 'graph', 'keys', 'project', 'runs_folder', 'Plan', 'plan', 'Job',
-           'need_inputs', 'need_disk', 'run_stage', 'note_run', 'results', 'injected', 'asked', 'add_arguments',
-           'settle_environment', 'stage_main', 'notebooks', 'check_export', 'watch', 'execute', 'hala_run', 'set_aside',
-           'need_inputs_before', 'status']
+           'need_inputs', 'need_disk', 'licences_behind', 'run_stage', 'note_run', 'results', 'injected', 'asked',
+           'add_arguments', 'settle_environment', 'stage_main', 'notebooks', 'check_export', 'watch', 'execute',
+           'hala_run', 'set_aside', 'need_inputs_before', 'status']
 
-# %% ../../nbs/core/pipeline.ipynb #ffa3f2de
-STAGES = {'00': 'sources', '01': 'compress', '02': 'bilingual', '03': 'translator', '04': 'corpus', '05': 'sft', '06': 'merge', '07': 'evaluate', '08': 'release'}
+# %% ../../nbs/core/pipeline.ipynb #f6a91e23
+STAGES = {'00': 'sources', '01': 'compress', '02': 'bilingual', '03': 'translator', '04': 'corpus', '05': 'sft', '06': 'merge',
+          '07': 'evaluate', '08': 'release'}
 
 @dataclass(frozen=True)
 class Node:
@@ -29,44 +30,53 @@ class Node:
     values: object # the part of the recipe that shapes it
     inputs: dict # role -> artifact
 
-# %% ../../nbs/core/pipeline.ipynb #62c92241
+# %% ../../nbs/core/pipeline.ipynb #be31fb2b
 def graph(r:Recipe # of one size
          )->dict: # artifact -> Node, each after what it reads
-    "Every artifact of a recipe."
-    s, share, own = r.sources, r.family, f'{r.family}/{r.size}'
+    "Every artifact of a recipe. HalaError where the translator's base is no known size."
+    s, share, own, base = r.sources, r.family, f'{r.family}/{r.size}', f'base-{r.size}'
+    prompts = [r.bilingual.prompt, r.bilingual.reverse]
     def base_of(size): return s.base if size == r.size else recipe(size).sources.base
     def model(spec): return {'text': 'text', 'tokenizer': 'tokenizer'} if isinstance(spec, Scratch) else {}
     bases = {f'base-{n}': base_of(n) for n in dict.fromkeys((r.translator.base, r.size))}
+    tokenizer = Node('tokenizer', '00', share, [s.vocabulary, *prompts, r.translator.prompt], {'text': 'text'})
     nodes = [Node('text', '00', share, [s.parallel, s.documents, s.human, s.pairs, s.instructions, s.translation, s.seed], {}),
-             *([Node('tokenizer', '00', share, [s.vocabulary, r.bilingual.prompt, r.bilingual.reverse, r.translator.prompt], {'text': 'text'})] if s.vocabulary else []),
-             Node('teacher', '00', share, [s.teacher, s.seed, *([r.bilingual.prompt, r.bilingual.reverse] if model(s.teacher) else [])], model(s.teacher)),
+             *([tokenizer] if s.vocabulary else []),
+             Node('teacher', '00', share, [s.teacher, s.reverse, s.seed, *(prompts if model(s.teacher) else [])], model(s.teacher)),
              *(Node(n, '00', share, [b, s.seed], model(b)) for n, b in bases.items()),
              Node('benchmarks', '00', share, [s.questions, s.seed], {}),
              Node('01_compress', '01', share, [r.compress, r.bilingual.prompt], {'text': 'text', 'teacher': 'teacher'}),
              Node('02_bilingual', '02', share, r.bilingual, {'text': 'text', 'teacher': '01_compress'}),
              Node('03_translator', '03', share, r.translator, {'text': 'text', 'base': f'base-{r.translator.base}', 'pairs': '02_bilingual'}),
              Node('04_corpus', '04', share, [r.corpus, r.translator.prompt], {'text': 'text', 'translator': '03_translator'}),
-             Node('05_sft', '05', own, r.sft, {'base': f'base-{r.size}', 'corpus': '04_corpus'}),
-             Node('06_merge', '06', own, r.merge, {'base': f'base-{r.size}', 'tuned': '05_sft', 'benchmarks': 'benchmarks'}),
-             Node('07_evaluate', '07', own, r.evaluate, {'text': 'text', 'benchmarks': 'benchmarks', 'base': f'base-{r.size}', 'tuned': '05_sft', 'merged': '06_merge', 'compressed': '01_compress', 'translator': '03_translator'}),
-             Node('08_release', '08', own, r.release, {'text': 'text', 'teacher': '01_compress', 'pairs': '02_bilingual', 'translator': '03_translator', 'corpus': '04_corpus', 'tuned': '05_sft', 'merged': '06_merge', 'scores': '07_evaluate'})]
+             Node('05_sft', '05', own, r.sft, {'base': base, 'corpus': '04_corpus'}),
+             Node('06_merge', '06', own, r.merge, {'base': base, 'tuned': '05_sft', 'benchmarks': 'benchmarks'}),
+             Node('07_evaluate', '07', own, r.evaluate, {'text': 'text', 'benchmarks': 'benchmarks', 'base': base, 'tuned': '05_sft',
+                  'merged': '06_merge', 'compressed': '01_compress', 'translator': '03_translator'}),
+             Node('08_release', '08', own, r.release, {'text': 'text', 'teacher': '01_compress', 'pairs': '02_bilingual',
+                  'translator': '03_translator', 'corpus': '04_corpus', 'tuned': '05_sft', 'merged': '06_merge', 'scores': '07_evaluate'})]
     return {n.artifact: n for n in nodes}
 
-# %% ../../nbs/core/pipeline.ipynb #48c180dd
+# %% ../../nbs/core/pipeline.ipynb #3606611c
 code_key = cache(code_key)
 
 def keys(g:dict # of `graph`
         )->dict: # artifact -> key
     "The key of every artifact."
     found = {}
-    for n in g.values(): found[n.artifact] = key_of(dict(recipe=canonical(n.values), inputs={role: found[a] for role, a in n.inputs.items()}, code=code_key(f'hala.{STAGES[n.stage]}')))
+    for n in g.values():
+        inputs = {role: found[a] for role, a in n.inputs.items()}
+        found[n.artifact] = key_of(dict(recipe=canonical(n.values), inputs=inputs, code=code_key(f'hala.{STAGES[n.stage]}')))
     return found
 
-# %% ../../nbs/core/pipeline.ipynb #6202efba
+# %% ../../nbs/core/pipeline.ipynb #71200792
 def project()->Path|None: # the folder of a checkout, None outside one
     "The nearest folder upwards whose pyproject.toml configures nbdev for hala."
     for d in (Path.cwd(), *Path.cwd().parents):
-        if (f := d/'pyproject.toml').is_file() and 'nbdev' in (t := tomllib.loads(f.read_text(encoding='utf-8'))).get('tool', {}) and t.get('project', {}).get('name') == 'hala': return d
+        if not (d/'pyproject.toml').is_file(): continue
+        try: config = tomllib.loads((d/'pyproject.toml').read_text(encoding='utf-8'))
+        except (OSError, ValueError): continue # somebody else's file
+        if 'nbdev' in config.get('tool', {}) and config.get('project', {}).get('name') == 'hala': return d
 
 def runs_folder(runs:str='' # as given by the user
                )->Path: # absolute
@@ -74,37 +84,53 @@ def runs_folder(runs:str='' # as given by the user
     chosen = runs or os.environ.get('HALA_RUNS')
     return Path(chosen).expanduser().absolute() if chosen else (project() or Path.cwd())/'runs'
 
-# %% ../../nbs/core/pipeline.ipynb #eaacae31
+# %% ../../nbs/core/pipeline.ipynb #d325c2f0
 @dataclass(frozen=True)
 class Plan:
     "A size, its graph and where its artifacts lie."
-    recipe: Recipe
-    runs: Path
-    name: str
+    recipe: Recipe # of the size
+    runs: Path # folder of all runs, absolute
+    name: str # of the run
     graph: dict # artifact -> Node
     keys: dict # artifact -> key
-    def home(self, a:str)->Path: return self.runs/self.graph[a].home/a # where all versions of an artifact lie
-    def folder(self, a:str)->Path: return self.home(a)/self.keys[a] # this version
-    def made(self, a:str)->bool: return (self.folder(a)/'manifest.json').exists() # whether it is whole
-    def of(self, stage:str)->list: return [a for a, n in self.graph.items() if n.stage == stage] # what a stage makes
+    def home(self, artifact:str # of the graph
+            )->Path: # folder
+        "Where all versions of an artifact lie."
+        return self.runs/self.graph[artifact].home/artifact
+    def folder(self, artifact:str # of the graph
+              )->Path: # there once it is made
+        "Where this version of an artifact lies."
+        return self.home(artifact)/self.keys[artifact]
+    def made(self, artifact:str # of the graph
+            )->bool: # a manifest is written last
+        "Whether this version is whole."
+        return (self.folder(artifact)/'manifest.json').exists()
+    def of(self, stage:str # its number
+          )->list: # artifacts, each after what it reads
+        "What a stage makes."
+        return [a for a, n in self.graph.items() if n.stage == stage]
     @property
-    def run(self)->Path: return self.runs/self.recipe.family/self.recipe.size/self.name # the run's own folder
+    def run(self)->Path: # folder of notebooks and results
+        "Where the run's own files lie."
+        return self.runs/self.recipe.family/self.recipe.size/self.name
 
+# %% ../../nbs/core/pipeline.ipynb #c1350f73
 def plan(size:str, # of any family
          runs:str='', # where runs live
          name:str='main', # of the run
          override:str='' # recipe fields
         )->Plan: # resolved and checked
-    "What there is to do for a size, and where."
-    if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9._-]*', name) or re.match(r'\d\d_', name): raise HalaError(f'name {name!r}: use letters, digits, dot, dash, and not the name of a stage')
+    "What there is to do for a size, and where. HalaError where the size, a field or the name cannot be."
+    if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9._-]*', name) or re.match(r'\d\d_', name):
+        raise HalaError(f'name {name!r}: use letters, digits, dot, dash, and not the name of a stage')
     r = recipe(size, override); g = graph(r)
     return Plan(r, runs_folder(runs), name, g, keys(g))
 
-# %% ../../nbs/core/pipeline.ipynb #986ec3ad
+# %% ../../nbs/core/pipeline.ipynb #affac4c8
 @dataclass(frozen=True)
 class Job:
     "What a stage needs to make one artifact."
-    recipe: Recipe
+    recipe: Recipe # of the size
     artifact: str # its name
     inputs: dict # role -> folder of an artifact
     out: Path # the folder in the making
@@ -114,24 +140,33 @@ class Job:
 def need_inputs(p:Plan, # of a size
                 artifact:str # to be made
                )->dict: # role -> folder
-    "The folders an artifact is made from; what is missing is named with its command."
+    "The folders an artifact is made from. HalaError for the first that is missing, with the command that makes it."
     for a in p.graph[artifact].inputs.values():
         if not p.made(a):
-            where = '' if p.runs == runs_folder() else f' --runs {p.runs}'
-            raise HalaError(f'{artifact} needs {a}, which stage {p.graph[a].stage} ({STAGES[p.graph[a].stage]}) makes: hala run --size {p.recipe.size} --to {p.graph[a].stage}{where}')
+            stage, where = p.graph[a].stage, '' if p.runs == runs_folder() else f' --runs {p.runs}'
+            raise HalaError(f'{artifact} needs {a}, which stage {stage} ({STAGES[stage]}) makes: '
+                            f'hala run --size {p.recipe.size} --to {stage}{where}')
     return {role: p.folder(a) for role, a in p.graph[artifact].inputs.items()}
 
-# %% ../../nbs/core/pipeline.ipynb #840a35d3
+# %% ../../nbs/core/pipeline.ipynb #652de0ae
 def need_disk(p:Plan, # of a size
               inputs:dict # role -> folder
              )->None:
-    "Refuse before the work when the disk cannot hold copies of the models it reads."
+    "Refuse before the work, with a HalaError, when the disk cannot hold copies of the models it reads."
     p.runs.mkdir(parents=True, exist_ok=True)
-    need = 4*max((sum(f.stat().st_size for f in d.rglob('*.safetensors')) for d in inputs.values()), default=0) + 64*2**20
+    weights = [sum(f.stat().st_size for f in d.rglob('*.safetensors')) for d in inputs.values()]
+    need = 4*max(weights, default=0) + 64*2**20
     free = shutil.disk_usage(p.runs).free
-    if free < need: raise HalaError(f'{p.runs}: {free/2**30:.1f} GiB free, about {need/2**30:.1f} GiB needed; free some, or choose another place with --runs')
+    if free < need:
+        raise HalaError(f'{p.runs}: {free/2**30:.1f} GiB free, about {need/2**30:.1f} GiB needed; free some, or choose another place with --runs')
 
-# %% ../../nbs/core/pipeline.ipynb #99dd8f8d
+# %% ../../nbs/core/pipeline.ipynb #cb119505
+def licences_behind(folders # artifacts
+                   )->list: # names, sorted
+    "Every licence that went into several artifacts."
+    return sorted({name for f in folders for name in manifest(f)['licences']})
+
+# %% ../../nbs/core/pipeline.ipynb #1c8f4dd3
 def run_stage(stage:str, # its number, e.g. '05'
               makers:dict, # artifact, or its part before '-', -> function of a Job
               size:str, runs:str='', name:str='main', override:str='' # as in every stage notebook
@@ -141,20 +176,24 @@ def run_stage(stage:str, # its number, e.g. '05'
     for a in p.of(stage):
         if not p.made(a):
             inputs = need_inputs(p, a); need_disk(p, inputs)
-            about = dict(schema=1, family=p.recipe.family, size=p.recipe.size, stage=stage, artifact=a, recipe=json.loads(canonical(p.graph[a].values)), inputs={role: p.keys[i] for role, i in p.graph[a].inputs.items()})
+            values, read = json.loads(canonical(p.graph[a].values)), {role: p.keys[i] for role, i in p.graph[a].inputs.items()}
+            about = dict(schema=1, family=p.recipe.family, size=p.recipe.size, stage=stage, artifact=a, recipe=values, inputs=read)
             arguments = ('--size', size, '--runs', str(p.runs), '--name', name, *(('--set', override) if override else ()))
-            with making(p.home(a), p.keys[a], about) as (part, report): makers[a.split('-')[0]](Job(p.recipe, a, inputs, part, report, arguments))
-        current = p.home(a)/'current'; current.with_suffix('.tmp').write_text(p.keys[a]+'\n'); os.replace(current.with_suffix('.tmp'), current)
+            with making(p.home(a), p.keys[a], about) as (part, report):
+                makers[a.split('-')[0]](Job(p.recipe, a, inputs, part, report, arguments))
+                report['licences'] = sorted({*report.get('licences', []), *licences_behind(inputs.values())})
+        current = p.home(a)/'current'
+        current.with_suffix('.tmp').write_text(p.keys[a]+'\n'); os.replace(current.with_suffix('.tmp'), current)
     note_run(p, stage)
     return {a: p.folder(a) for a in p.graph if p.made(a)}
 
-# %% ../../nbs/core/pipeline.ipynb #c661267c
+# %% ../../nbs/core/pipeline.ipynb #bb27b918
 RESULTS = { # name in results.json -> name, task, lang and model of a metric
     'teacher_float_chrf': ('chrf', 'unseen', 'ar', 'teacher_float'), 'teacher_fp8_chrf': ('chrf', 'unseen', 'ar', 'teacher_fp8'),
     'translator_base_chrf': ('chrf', 'unseen', 'ar', 'translator_base'), 'translator_chrf': ('chrf', 'unseen', 'ar', 'translator'),
     'translator_exact': ('exact', 'unseen', 'ar', 'translator'), 'catalog_chrf': ('chrf', 'catalog', 'ar', 'translator'),
     'judge_precision': ('precision', 'human', 'ar', 'judge'), 'judge_recall': ('recall', 'human', 'ar', 'judge'),
-    **{f'{m}_{l}_acc': ('acc', 'seen', l, m) for m in ('base', 'tuned', 'merged') for l in ('ar', 'en')},
+    **{f'{model}_{lang}_acc': ('acc', 'seen', lang, model) for model in ('base', 'tuned', 'merged') for lang in ('ar', 'en')},
     'tuned_ar_generate': ('generate', 'seen', 'ar', 'tuned'), 'tuned_ar_unseen_acc': ('acc', 'unseen', 'ar', 'tuned')}
 
 def note_run(p:Plan, # of a size
@@ -167,28 +206,33 @@ def note_run(p:Plan, # of a size
     write_json(p.run/'results.json', results([manifest(p.folder(a)) for a in there]))
 
 def results(manifests:list # of a run's artifacts
-           )->dict: # flat: name -> value
+           )->dict: # flat: name -> value; seconds, chrF++ 0 to 100, shares 0 to 1
     "The figures of a run."
-    by = {(m['name'], m['task'], m['lang'], m['model']): m for man in manifests for m in man['metrics'] if m['split'] == 'test'}
-    return {'seconds': round(sum(m['seconds'] for m in manifests), 1), **{k: round(by[v]['value'], 4) for k, v in RESULTS.items() if v in by}}
+    tests = [m for man in manifests for m in man['metrics'] if m['split'] == 'test']
+    value = {(m['name'], m['task'], m['lang'], m['model']): m['value'] for m in tests}
+    seconds = round(sum(man['seconds'] for man in manifests), 1)
+    return {'seconds': seconds, **{name: round(value[which], 4) for name, which in RESULTS.items() if which in value}}
 
-# %% ../../nbs/core/pipeline.ipynb #16fdbc97
+# %% ../../nbs/core/pipeline.ipynb #bc76d387
 def injected()->list: # names
     "The names that papermill has set in this notebook."
     try: shell = get_ipython()
     except NameError: return []
     cells = [c for c in shell.user_ns.get('In', []) if c.startswith('# Parameters\n')]
-    return [t.id for c in cells for node in ast.parse(c).body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)]
+    assigned = [node for c in cells for node in ast.parse(c).body if isinstance(node, ast.Assign)]
+    return [target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)]
 
-def asked(size, runs, name, override)->dict: # the four, as text
-    "The parameters of a stage notebook, checked."
+def asked(size, runs, name, override # as papermill or the reader set them
+         )->dict: # the four, as text
+    "The parameters of a stage notebook, checked. HalaError where one is unknown or cannot be."
     given = dict(size=size, runs=runs, name=name, override=override)
-    if strange := [n for n in injected() if n not in given]: raise HalaError(f'unknown parameter {strange[0]!r}; a stage has {", ".join(given)}')
+    if strange := [n for n in injected() if n not in given]:
+        raise HalaError(f'unknown parameter {strange[0]!r}; a stage has {", ".join(given)}')
     given = {k: str(v) for k, v in given.items()}
     plan(**given)
     return given
 
-# %% ../../nbs/core/pipeline.ipynb #2623ce26
+# %% ../../nbs/core/pipeline.ipynb #f37fc45b
 def add_arguments(parser:argparse.ArgumentParser, # of a verb or a module
                   size_required:bool=True # whether it needs a size
                  )->argparse.ArgumentParser: # the same
@@ -196,7 +240,8 @@ def add_arguments(parser:argparse.ArgumentParser, # of a verb or a module
     parser.add_argument('--size', required=size_required, default='', help='a size of any family, e.g. 1M; see: hala status')
     parser.add_argument('--runs', default='', help='where runs live (default: $HALA_RUNS, else runs/ beside the project)')
     parser.add_argument('--name', default='main', help='experiments with other names stand side by side')
-    parser.add_argument('--set', action='append', default=[], metavar='FIELD=VALUE', help='a field of the recipe, e.g. sft.learning_rate=1e-5; repeatable')
+    parser.add_argument('--set', action='append', default=[], metavar='FIELD=VALUE',
+                        help='a field of the recipe, e.g. sft.learning_rate=1e-5; repeatable')
     parser.add_argument('--recipes', default='', metavar='FILE.py', help='a file that adds families and sizes')
     parser.add_argument('--processes', type=int, default=0, help='for training; default: one for each GPU, or one')
     return parser
@@ -207,12 +252,12 @@ def settle_environment(a # parsed arguments
     if a.recipes: os.environ['HALA_RECIPES'] = str(Path(a.recipes).absolute())
     if a.processes: os.environ['HALA_PROCESSES'] = str(a.processes)
 
-# %% ../../nbs/core/pipeline.ipynb #897bc402
+# %% ../../nbs/core/pipeline.ipynb #9d39f78a
 def stage_main(stage:str, # its number
                makers:dict, # as for `run_stage`
                worker=None # function of a Job: what one of several training processes does
               )->None:
-    "Run a stage from the command line."
+    "Run a stage from the command line. SystemExit with one line where something is wrong."
     a = add_arguments(argparse.ArgumentParser(prog=f'python -m hala.{STAGES[stage]}')).parse_args()
     try:
         settle_environment(a); call = dict(size=a.size, runs=a.runs, name=a.name, override='; '.join(a.set))
@@ -223,19 +268,19 @@ def stage_main(stage:str, # its number
         for x in plan(**call).of(stage): print(done[x])
     except HalaError as e: sys.exit(f'hala: {e}')
 
-# %% ../../nbs/core/pipeline.ipynb #2f0a0685
+# %% ../../nbs/core/pipeline.ipynb #75d229ef
 def notebooks()->Path: # folder
-    "The stage notebooks: those of the checkout, else those in the installed package."
+    "The stage notebooks: those of the checkout, else those in the installed package. HalaError where there are none."
     root = project()
     if root and (root/'nbs'/'00_sources.ipynb').exists(): return root/'nbs'
     packed = Path(__file__).parents[1]/'notebooks'
     if not packed.is_dir(): raise HalaError('the stage notebooks are not installed; install hala from a wheel, or run inside a checkout')
     return packed
 
-# %% ../../nbs/core/pipeline.ipynb #cd9d3fb1
+# %% ../../nbs/core/pipeline.ipynb #d2bd1153
 def check_export(root:Path # of a checkout
                 )->None:
-    "Refuse when the notebooks say one thing and hala/ another."
+    "Refuse, with a HalaError, when the notebooks say one thing and hala/ another."
     os.environ['IN_TEST'] = '1' # nbdev else takes over the process it is imported in
     from nbdev.export import nb_export
     os.environ.pop('IN_TEST')
@@ -247,14 +292,15 @@ def check_export(root:Path # of a checkout
             if not ours.exists() or meaning(ours.read_text(encoding='utf-8')) != meaning(fresh.read_text(encoding='utf-8')):
                 raise HalaError(f'{ours.relative_to(root)} is not what its notebook says: run nbdev-export first')
 
-# %% ../../nbs/core/pipeline.ipynb #3118b57c
+# %% ../../nbs/core/pipeline.ipynb #72269adb
 def watch(p:Plan, # of a size
           stage:str, # being run
           stop:threading.Event # set when it has ended
          )->None:
     "Draw the bar of a stage until it ends; on a terminal only."
     from tqdm import tqdm
-    bar = tqdm(total=1.0, desc=f'{stage} {STAGES[stage]:<10}', bar_format='{desc} {percentage:3.0f}% |{bar:24}| {elapsed}  {postfix}', leave=False, disable=not sys.stderr.isatty())
+    shape = '{desc} {percentage:3.0f}% |{bar:24}| {elapsed}  {postfix}'
+    bar = tqdm(total=1.0, desc=f'{stage} {STAGES[stage]:<10}', bar_format=shape, leave=False, disable=not sys.stderr.isatty())
     while not stop.wait(0.5):
         for a in p.of(stage):
             try: said = json.loads((p.home(a)/f'{p.keys[a]}.part'/'progress.json').read_text())
@@ -263,39 +309,46 @@ def watch(p:Plan, # of a size
         bar.refresh()
     bar.close()
 
-# %% ../../nbs/core/pipeline.ipynb #80b0376f
+# %% ../../nbs/core/pipeline.ipynb #beb187a5
 def execute(p:Plan, # of a size
             stage:str, # to run
             override:str # as given
            )->None:
-    "A stage's notebook, run into the run's folder."
+    "A stage's notebook, run into the run's folder. HalaError where it fails."
     import papermill
     from jupyter_client.manager import AsyncKernelManager
     from papermill.exceptions import PapermillExecutionError
-    class Private(AsyncKernelManager): transport = 'ipc' # sockets in a folder of the user's, not ports that anyone on the machine can reach
-    source, target, stop = notebooks()/f'{stage}_{STAGES[stage]}.ipynb', p.run/f'{stage}_{STAGES[stage]}.ipynb', threading.Event()
+    sockets = tempfile.TemporaryDirectory(prefix='hala-') # the user's alone; ports could be reached by anyone on the machine
+    class Private(AsyncKernelManager): transport, ip = 'ipc', f'{sockets.name}/kernel'
+    notebook, stop = f'{stage}_{STAGES[stage]}.ipynb', threading.Event()
+    source, target, parameters = notebooks()/notebook, p.run/notebook, dict(size=p.recipe.size, name=p.name, override=override)
     p.run.mkdir(parents=True, exist_ok=True); os.environ['HALA_RUNS'] = str(p.runs)
     bar = threading.Thread(target=watch, args=(p, stage, stop), daemon=True); bar.start()
-    try: papermill.execute_notebook(str(source), str(target), dict(size=p.recipe.size, name=p.name, override=override), progress_bar=False, cwd=str(source.parent), kernel_name='python3', kernel_manager_class=Private)
+    try: papermill.execute_notebook(str(source), str(target), parameters, progress_bar=False, cwd=str(source.parent),
+                                    kernel_name='python3', kernel_manager_class=Private)
     except PapermillExecutionError as e:
         if e.ename == 'HalaError': raise HalaError(e.evalue) from None
-        raise HalaError(f'stage {stage} failed: {e.ename}: {str(e.evalue).splitlines()[0] if e.evalue else ""} (the whole story: {target})') from None
-    finally: stop.set(); bar.join()
+        said = str(e.evalue).splitlines()[0] if e.evalue else ''
+        raise HalaError(f'stage {stage} failed: {e.ename}: {said} (the whole story: {target})') from None
+    finally: stop.set(); bar.join(); sockets.cleanup()
 
-# %% ../../nbs/core/pipeline.ipynb #35213c67
+# %% ../../nbs/core/pipeline.ipynb #a8c2297e
 def hala_run(size:str, runs:str='', name:str='main', override:str='', # as in a stage notebook
              first:str='00', last:str='08', # stages, by number
              force:bool=False # make what is there already again; the old folder stays as KEY.old
             )->Plan: # the run
-    "Run the stages that are not done."
+    "Run the stages that are not done. HalaError where one cannot be run, fails or is stopped."
+    known = ', '.join(f'{number} {stage}' for number, stage in STAGES.items())
     for n in (first, last):
-        if n not in STAGES: raise HalaError(f'no stage {n!r}; stages are {", ".join(f"{k} {v}" for k, v in STAGES.items())}')
+        if n not in STAGES: raise HalaError(f'no stage {n!r}; stages are {known}')
     p = plan(size, runs, name, override)
     if root := project(): check_export(root)
     print(f'{p.recipe.family} {size}, run {name!r}, in {p.run}', flush=True)
     for stage in [s for s in STAGES if first <= s <= last]:
         if force: set_aside(p, stage)
-        if all(map(p.made, p.of(stage))): note_run(p, stage); print(f'{stage} {STAGES[stage]:<10}  done before', flush=True); continue
+        if all(map(p.made, p.of(stage))):
+            note_run(p, stage); print(f'{stage} {STAGES[stage]:<10}  done before', flush=True)
+            continue
         if stage == first:
             for a in p.of(stage): need_inputs_before(p, a, first)
         start = time.time()
@@ -304,22 +357,31 @@ def hala_run(size:str, runs:str='', name:str='main', override:str='', # as in a 
         print(f'{stage} {STAGES[stage]:<10}  {time.time()-start:5.0f} s', flush=True)
     return p
 
-def set_aside(p:Plan, stage:str)->None: # of a size; stage to be made again
+# %% ../../nbs/core/pipeline.ipynb #5ddda2f2
+def set_aside(p:Plan, # of a size
+              stage:str # to be made again
+             )->None:
     "Keep the last artifacts of a stage under another name."
-    for d in filter(Path.exists, map(p.folder, p.of(stage))): shutil.rmtree(f'{d}.old', ignore_errors=True); d.rename(f'{d}.old')
+    for d in filter(Path.exists, map(p.folder, p.of(stage))):
+        shutil.rmtree(f'{d}.old', ignore_errors=True); d.rename(f'{d}.old')
 
-def need_inputs_before(p:Plan, artifact:str, first:str)->None: # of a size; to be made; the first stage that runs
-    "Name a missing input before a notebook starts."
+def need_inputs_before(p:Plan, # of a size
+                       artifact:str, # to be made
+                       first:str # the first stage that runs
+                      )->None:
+    "Name a missing input, by a HalaError, before a notebook starts."
     if any(p.graph[a].stage < first and not p.made(a) for a in p.graph[artifact].inputs.values()): need_inputs(p, artifact)
 
-# %% ../../nbs/core/pipeline.ipynb #080b8cf8
+# %% ../../nbs/core/pipeline.ipynb #160147b0
 def status(p:Plan # of a size
           )->list: # dicts artifact, key, state, seconds, bytes, others
     "What is made and what is not."
     out = []
     for a in p.graph:
-        home, man = p.home(a), manifest(p.folder(a))
-        others = sorted(d.name for d in home.iterdir() if d.is_dir() and '.' not in d.name and d.name != p.keys[a]) if home.is_dir() else []
-        state = 'made' if man else 'begun' if (home/f'{p.keys[a]}.part').exists() else 'to do'
-        out.append(dict(artifact=a, stage=p.graph[a].stage, key=p.keys[a], state=state, seconds=man and man['seconds'], bytes=man and sum(f['bytes'] for f in man['files']), others=len(others), folder=str(p.folder(a))))
+        home, key, man = p.home(a), p.keys[a], manifest(p.folder(a))
+        others = [d for d in home.iterdir() if d.is_dir() and '.' not in d.name and d.name != key] if home.is_dir() else []
+        state = 'made' if man else 'begun' if (home/f'{key}.part').exists() else 'to do'
+        size = man and sum(f['bytes'] for f in man['files'])
+        out.append(dict(artifact=a, stage=p.graph[a].stage, key=key, state=state, seconds=man and man['seconds'], bytes=size,
+                        others=len(others), folder=str(p.folder(a))))
     return out

@@ -39,7 +39,7 @@ def keep_best(scores:list, # lower is better
     bar = sorted(scores)[max(0, round(share*len(scores))-1)]
     return [s <= bar for s in scores]
 
-# %% ../../nbs/core/quality.ipynb #c0ef69de
+# %% ../../nbs/core/quality.ipynb #629d1be1
 def decide(row:dict, # translated
            least_arabic:float=0.5 # share of Arabic letters in all of it
           )->dict: # the row with checks, verdict and reason
@@ -47,11 +47,15 @@ def decide(row:dict, # translated
     texts = [m['content'] for m in row['messages']]
     share = arabic_share(' '.join(texts))
     length = sum(map(len, texts))/max(1, sum(len(m['content']) for m in row['messages_source']))
-    reason = 'empty' if not all(map(str.strip, texts)) else 'truncated' if row['finish'] == 'length' else 'not Arabic' if share < least_arabic else None
-    return dict(row, checks=dict(cross_entropy=None, length_ratio=length, arabic_share=share), verdict='rejected' if reason else 'kept', reason=reason)
+    if not all(map(str.strip, texts)): reason = 'empty'
+    elif row['finish'] == 'length': reason = 'truncated'
+    else: reason = 'not Arabic' if share < least_arabic else None
+    checks = dict(cross_entropy=None, length_ratio=length, arabic_share=share)
+    return dict(row, checks=checks, verdict='rejected' if reason else 'kept', reason=reason)
 
 def parted(rows:list # decided
           )->tuple: # (kept, rejected, the manifest's counts)
     "Kept and rejected rows, and the funnel."
     kept, rejected = [r for r in rows if r['verdict'] == 'kept'], [r for r in rows if r['verdict'] != 'kept']
-    return kept, rejected, {'in': len(rows), 'kept': len(kept), 'rejected': dict(sorted(Counter(r['reason'] for r in rejected).items()))}
+    reasons = dict(sorted(Counter(r['reason'] for r in rejected).items()))
+    return kept, rejected, {'in': len(rows), 'kept': len(kept), 'rejected': reasons}

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['HalaError', 'seed_for', 'World', 'Folder', 'Hub', 'Training', 'Scratch', 'Pretrained', 'Sources', 'Compress',
-           'Bilingual', 'Translator', 'Corpus', 'Sft', 'Merge', 'Evaluate', 'Release', 'Recipe', 'tiny', 'built_in',
-           'recipes', 'settle', 'override_one', 'recipe']
+__all__ = ['SMALL', 'HalaError', 'seed_for', 'World', 'Folder', 'Hub', 'Training', 'Scratch', 'Pretrained', 'Sources', 'Compress',
+           'Bilingual', 'Translator', 'Corpus', 'Sft', 'Merge', 'Evaluate', 'Release', 'Recipe', 'lfm2', 'world',
+           'tiny', 'built_in', 'recipes', 'settle', 'override_one', 'recipe']
 
 # %% ../../nbs/core/recipe.ipynb #c8853d21
 class HalaError(Exception):
@@ -113,7 +113,7 @@ class Pretrained:
                             f"give a local path: --set {field}.id=/path/to/model") from None
         return Path(path), Path(path).name
 
-# %% ../../nbs/core/recipe.ipynb #a217b1c2
+# %% ../../nbs/core/recipe.ipynb #1b040765
 @dataclass(frozen=True, kw_only=True)
 class Sources:
     "00: where text, tokenizer, teacher, bases and benchmarks come from."
@@ -126,6 +126,7 @@ class Sources:
     questions: tuple # multiple-choice questions, validation and test
     vocabulary: int = 0 # tokens of a tokenizer trained here; 0: each model brings its own
     teacher: Scratch | Pretrained
+    reverse: float = 0.2 # share of the pairs that a teacher from scratch also learns from Arabic to English, for the judge
     base: Scratch | Pretrained # the model that this size starts from
     seed: int = 1
 
@@ -215,31 +216,38 @@ class Recipe:
     evaluate: Evaluate
     release: Release
 
-# %% ../../nbs/core/recipe.ipynb #242ac240
+# %% ../../nbs/core/recipe.ipynb #3d044293
+SMALL = dict(batch_tokens=512, max_length=512, eval_steps=200) # many small steps: at 512 tokens a step the teacher's loss ended at half that of 2048
+
+def lfm2(hidden:int, # width
+         intermediate:int, # of the feed-forward layers
+         training:Training # its pretraining
+        )->Scratch:
+    "A four-layer LFM2 with heads of 32, two query heads to a key head."
+    return Scratch(hidden, ('conv', 'full_attention', 'conv', 'full_attention'), hidden//32, hidden//64, intermediate, training)
+
+def world(*parts)->tuple: # of sources
+    "Parts of the embedded world."
+    return tuple(World(p) for p in parts)
+
+# %% ../../nbs/core/recipe.ipynb #bf47c569
 def tiny(size:str, # its name
-         hidden:int, # width of its base
-         intermediate:int, # and of the base's feed-forward layers
-         pretraining:Training, # how its base is trained
-         sft:Sft, # how it is tuned
+         base:Scratch, # what it starts from
+         sft:Sft # how it is tuned
         )->Recipe: # of the family `tiny`
     "A size of the embedded family."
-    def learn(**k): return Training(**{**dict(batch_tokens=2048, max_length=512, learning_rate=4e-3), **k})
-    def lfm2(width, inner, training): return Scratch(width, ('conv', 'full_attention', 'conv', 'full_attention'), width//32, width//64, inner, training)
-    def world(*parts): return tuple(World(p) for p in parts)
     return Recipe(family='tiny', size=size,
         sources=Sources(parallel=world('parallel'), documents=world('documents'), human=world('human'), pairs=world('orca'), instructions=world('orca', 'other'),
-            translation=world('translation'), questions=world('questions'), vocabulary=4096,
-            teacher=lfm2(192, 512, learn(epochs=3.0, eval_steps=200)), base=lfm2(hidden, intermediate, pretraining)),
-        compress=Compress(), bilingual=Bilingual(),
-        translator=Translator(base='1M', learning_rate=4e-3, epochs=3.0, batch_tokens=2048, max_length=512),
+                        translation=world('translation'), questions=world('questions'), vocabulary=4096,
+                        teacher=lfm2(192, 512, Training(learning_rate=3e-3, epochs=1.8, **SMALL)), base=base),
+        compress=Compress(), bilingual=Bilingual(), translator=Translator(base='1M', learning_rate=3e-3, epochs=3.5, **SMALL),
         corpus=Corpus(), sft=sft, merge=Merge(), evaluate=Evaluate(), release=Release())
 
-# %% ../../nbs/core/recipe.ipynb #68ce711a
+# %% ../../nbs/core/recipe.ipynb #a878e8f0
 def built_in()->list: # recipes
     "The families that come with hala."
-    learn = dict(batch_tokens=2048, max_length=512)
-    return [tiny('1M', 128, 384, Training(learning_rate=4e-3, epochs=6.0, **learn), Sft(learning_rate=3e-3, epochs=6.0, **learn)),
-            tiny('3M', 192, 512, Training(learning_rate=3e-3, epochs=12.0, **learn), Sft(learning_rate=2e-3, epochs=10.0, **learn))]
+    return [tiny('1M', lfm2(128, 384, Training(learning_rate=3e-3, epochs=3.5, **SMALL)), Sft(learning_rate=3e-3, epochs=4.0, **SMALL)),
+            tiny('3M', lfm2(192, 512, Training(learning_rate=2e-3, epochs=6.0, **SMALL)), Sft(learning_rate=2e-3, epochs=8.0, **SMALL))]
 
 # %% ../../nbs/core/recipe.ipynb #3727dda5
 def recipes()->dict: # size -> Recipe

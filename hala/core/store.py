@@ -12,16 +12,18 @@ from pathlib import Path
 from .recipe import HalaError
 
 # %% auto #0
-__all__ = ['OUTSIDE', 'schema', 'write_rows', 'read_rows', 'canonical', 'key_of', 'meaning', 'core_imports', 'code_key',
-           'progress', 'sha256', 'listing', 'machine', 'versions', 'making', 'flush', 'write_json', 'manifest']
+__all__ = ['OUTSIDE', 'UNLISTED', 'LIBRARIES', 'schema', 'write_rows', 'read_rows', 'canonical', 'key_of', 'meaning',
+           'core_imports', 'code_key', 'progress', 'telling', 'sha256', 'listing', 'processor', 'machine', 'versions',
+           'making', 'flush', 'write_json', 'manifest']
 
-# %% ../../nbs/core/store.ipynb #f44007f6
+# %% ../../nbs/core/store.ipynb #d624597c
 def schema(): # pyarrow.Schema
     "The columns of every text artifact."
     import pyarrow as pa
     s, messages = pa.string(), pa.list_(pa.struct([('role', pa.string()), ('content', pa.string())]))
     checks = pa.struct([('cross_entropy', pa.float64()), ('length_ratio', pa.float64()), ('arabic_share', pa.float64())])
-    return pa.schema([('id', s), ('source', s), ('source_id', s), ('revision', s), ('licence', s), ('split', s), ('messages_source', messages), ('messages', messages),
+    return pa.schema([('id', s), ('source', s), ('source_id', s), ('revision', s), ('licence', s), ('split', s),
+                      ('messages_source', messages), ('messages', messages),
                       ('model', s), ('tokens', pa.int64()), ('finish', s), ('checks', checks), ('verdict', s), ('reason', s)])
 
 # %% ../../nbs/core/store.ipynb #2f332c7b
@@ -56,17 +58,17 @@ def key_of(value # anything `canonical` takes
     "The name of an artifact."
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
-# %% ../../nbs/core/store.ipynb #2005072a
+# %% ../../nbs/core/store.ipynb #32e32876
 def meaning(source:str # of a Python module
            )->str: # its syntax tree, printed
     "A program without comments, docstrings and layout."
     tree = ast.parse(source)
     for node in ast.walk(tree):
-        if isinstance(body := getattr(node, 'body', None), list) and body and isinstance(body[0], ast.Expr) and isinstance(getattr(body[0], 'value', None), ast.Constant) and isinstance(body[0].value.value, str):
-            node.body = body[1:]
+        match getattr(node, 'body', None):
+            case [ast.Expr(value=ast.Constant(value=str())), *rest]: node.body = rest
     return ast.dump(tree)
 
-# %% ../../nbs/core/store.ipynb #930bd4da
+# %% ../../nbs/core/store.ipynb #cf092cc5
 OUTSIDE = {'hala.core.recipe', 'hala.core.pipeline'}
 
 def core_imports(source:str # of a module of hala
@@ -74,9 +76,13 @@ def core_imports(source:str # of a module of hala
     "The `hala.core` modules that a module imports anywhere in its code."
     found = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module == 'hala.core': found |= {f'hala.core.{a.name}' for a in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level: found |= {f'hala.core.{n}' for n in ([node.module.removeprefix('core.')] if node.module not in (None, 'core') else [a.name for a in node.names])}
-        elif isinstance(node, ast.ImportFrom) and (node.module or '').startswith('hala.core.'): found.add(node.module)
+        if not isinstance(node, ast.ImportFrom): continue
+        module, names = node.module or '', [a.name for a in node.names]
+        if node.level: # nbdev writes hala.core.store as .core.store in a stage and as .store in hala.core
+            names = names if module in ('', 'core') else [module.removeprefix('core.')]
+        elif module.startswith('hala.core.'): names = [module.removeprefix('hala.core.')]
+        elif module != 'hala.core': continue
+        found |= {f'hala.core.{n}' for n in names}
     return found - OUTSIDE
 
 # %% ../../nbs/core/store.ipynb #0d0af6a8
@@ -106,58 +112,83 @@ def progress(folder, # the artifact in the making
     aside = Path(folder)/'progress.json.tmp'
     aside.write_text(json.dumps(dict(done=done, total=total, note=note)), encoding='utf-8'); os.replace(aside, Path(folder)/'progress.json')
 
-# %% ../../nbs/core/store.ipynb #af8424e4
+# %% ../../nbs/core/store.ipynb #66dbed04
+def telling(folder, # the artifact in the making
+            note:str, # what is being done
+            part:int=0, # which part of the stage's work this is, counted from 0
+            parts:int=1 # how many parts there are; they count alike
+           ): # function of (done, total): units of this part, finished and in all
+    "What long work calls to say how far it is."
+    def told(done, total): progress(folder, part*total+done, parts*total, note)
+    return told
+
+# %% ../../nbs/core/store.ipynb #cc8898bf
 def sha256(path # file
           )->str: # hexadecimal
     "The checksum of a file."
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
 
+UNLISTED = ('manifest.json', 'progress.json', 'progress.json.tmp')
+
 def listing(folder # artifact
-           )->list: # dicts path, rows, bytes, sha256
+           )->list: # dicts path, rows (None: no Parquet file), bytes, sha256
     "Every file of an artifact but its manifest."
     import pyarrow.parquet as pq
-    files = sorted(p for p in Path(folder).rglob('*') if p.is_file() and p.name not in ('manifest.json', 'progress.json', 'progress.json.tmp'))
-    return [dict(path=p.relative_to(folder).as_posix(), rows=pq.ParquetFile(p).metadata.num_rows if p.suffix == '.parquet' else None, bytes=p.stat().st_size, sha256=sha256(p)) for p in files]
+    def entry(p):
+        rows = pq.ParquetFile(p).metadata.num_rows if p.suffix == '.parquet' else None
+        return dict(path=p.relative_to(folder).as_posix(), rows=rows, bytes=p.stat().st_size, sha256=sha256(p))
+    return [entry(p) for p in sorted(Path(folder).rglob('*')) if p.is_file() and p.name not in UNLISTED]
 
-# %% ../../nbs/core/store.ipynb #1858a7b5
-def machine()->dict: # processor, cores, memory, accelerator
+# %% ../../nbs/core/store.ipynb #963d808f
+def processor()->str: # its name
+    "The processor as Linux names it, elsewhere as Python does."
+    info = Path('/proc/cpuinfo')
+    named = [line for line in info.read_text().splitlines() if line.startswith('model name')] if info.exists() else []
+    return named[0].split(':', 1)[1].strip() if named else platform.processor()
+
+def machine()->dict: # cpu, cores, memory_gib, gpus
     "What this runs on."
-    import psutil
-    cpu = next((l.split(':', 1)[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')), platform.processor()) if Path('/proc/cpuinfo').exists() else platform.processor()
-    import torch
-    return dict(cpu=cpu, cores=os.cpu_count(), memory_gib=round(psutil.virtual_memory().total/2**30), gpus=[torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())])
+    import psutil, torch
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return dict(cpu=processor(), cores=os.cpu_count(), memory_gib=round(psutil.virtual_memory().total/2**30), gpus=gpus)
+
+LIBRARIES = ('hala', 'torch', 'transformers', 'tokenizers', 'datasets', 'trl', 'accelerate', 'llmcompressor', 'compressed-tensors',
+             'mergekit', 'lighteval', 'sacrebleu', 'pyarrow', 'numpy', 'babel', 'vllm')
 
 def versions()->dict: # package -> version
     "The libraries that made it, as far as they are installed."
     found = dict(python=platform.python_version())
-    for name in ('hala', 'torch', 'transformers', 'tokenizers', 'datasets', 'trl', 'accelerate', 'llmcompressor', 'compressed-tensors', 'mergekit', 'lighteval', 'sacrebleu', 'pyarrow', 'numpy', 'babel', 'vllm'):
+    for name in LIBRARIES:
         try: found[name] = version(name)
         except PackageNotFoundError: pass
     return found
 
-# %% ../../nbs/core/store.ipynb #5b208067
+# %% ../../nbs/core/store.ipynb #23afed28
 @contextmanager
 def making(home:Path, # folder of the artifact: runs/<family>/.../<artifact>
            key:str, # its key
            about:dict # schema, family, size, stage, recipe, inputs
           ): # yields (part folder, dict to fill with rows, metrics, tokens, licences)
-    "An artifact in the making: whole under its final name afterwards, or not there."
+    "An artifact in the making: whole under its final name afterwards, or not there. HalaError while another process makes it."
     part = home/f'{key}.part'; part.mkdir(parents=True, exist_ok=True)
     lock = os.open(part, os.O_RDONLY)
     try:
         try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError: raise HalaError(f'{part} is being made by another process; wait for it, or use another --name or --runs') from None
+        except BlockingIOError:
+            raise HalaError(f'{part} is being made by another process; wait for it, or use another --name or --runs') from None
         report, start = {}, time.time()
         yield part, report
         (part/'progress.json').unlink(missing_ok=True)
-        write_json(part/'manifest.json', dict(about, key=key, files=listing(part), **{'rows': {}, 'metrics': [], 'tokens': 0, 'licences': [], **report},
+        reported = {'rows': {}, 'metrics': [], 'tokens': 0, 'licences': [], **report}
+        write_json(part/'manifest.json', dict(about, key=key, files=listing(part), **reported,
                    seconds=round(time.time()-start, 1), machine=machine(), versions=versions()))
         os.rename(part, home/key)
         flush(home)
     finally: os.close(lock)
 
-# %% ../../nbs/core/store.ipynb #399ef73e
-def flush(folder)->None: # a folder's own entry, on the disk
+# %% ../../nbs/core/store.ipynb #b9d2de66
+def flush(folder # that got a new name in it
+         )->None:
     "Make names in a folder survive a power cut."
     fd = os.open(folder, os.O_RDONLY); os.fsync(fd); os.close(fd)
 
@@ -171,7 +202,7 @@ def write_json(path, # file
 
 def manifest(folder # artifact
             )->dict|None: # None: not whole
-    "The manifest of a whole artifact."
+    "The manifest of a whole artifact. HalaError where it is not JSON."
     try: return json.loads((Path(folder)/'manifest.json').read_text(encoding='utf-8'))
     except FileNotFoundError: return None
     except ValueError: raise HalaError(f'{folder}/manifest.json is not JSON; move the folder away and run again') from None

@@ -10,9 +10,9 @@ from .recipe import HalaError
 
 # %% auto #0
 __all__ = ['LETTER', 'ARABIC', 'READERS', 'SHAREGPT', 'chat', 'row', 'content', 'ask', 'arabic_share', 'read_jsonl', 'read_csv',
-           'read_parquet', 'read_tables', 'conversation', 'table_rows', 'read_hub']
+           'read_parquet', 'read_tables', 'conversation', 'table_rows', 'test_sets', 'read_hub']
 
-# %% ../../nbs/core/text.ipynb #e23cab42
+# %% ../../nbs/core/text.ipynb #a77f06e9
 def chat(text # str, list of messages, or None
         )->list|None: # messages
     "A text as a conversation."
@@ -25,16 +25,16 @@ def row(source:str, # data set, e.g. 'world/orca' or a hub id
         arabic=None, # str or messages
         **more # any other column: licence, revision, model, …
        )->dict: # all columns of `hala.core.store.schema`
-    "A row of a text artifact."
+    "A row of a text artifact. TypeError where the schema has no such column."
     known = dict(revision=None, licence=None, model=None, tokens=None, finish=None, checks=None, verdict=None, reason=None)
     if strange := set(more) - set(known): raise TypeError(f'no such column: {sorted(strange)}')
-    return dict(id=hashlib.sha256(f'{source}\0{source_id}'.encode()).hexdigest()[:16], source=source, source_id=source_id, split=split,
-                messages_source=chat(english), messages=chat(arabic), **(known | more))
+    id = hashlib.sha256(f'{source}\0{source_id}'.encode()).hexdigest()[:16]
+    return dict(id=id, source=source, source_id=source_id, split=split, messages_source=chat(english), messages=chat(arabic), **(known | more))
 
 def content(messages:list, # of a row
             role:str='user' # whose
            )->str: # the last one's text
-    "What somebody said last."
+    "What somebody said last. IndexError where they said nothing."
     return [m['content'] for m in messages if m['role'] == role][-1]
 
 # %% ../../nbs/core/text.ipynb #83ebdeea
@@ -53,58 +53,67 @@ def arabic_share(text:str # any
     letters = LETTER.findall(text)
     return sum(map(bool, map(ARABIC.match, letters)))/len(letters) if letters else 1.0
 
-# %% ../../nbs/core/text.ipynb #6d7c0703
+# %% ../../nbs/core/text.ipynb #b4c14c4e
 def read_jsonl(path:Path # UTF-8 file
               )->list: # dicts
-    "The records of a JSON Lines file."
+    "The records of a JSON Lines file. HalaError naming the line that is none."
     records = []
     for n, raw in enumerate(path.read_bytes().splitlines(), 1):
         if not raw.strip(): continue
         try: record = json.loads(raw.decode('utf-8'))
-        except UnicodeDecodeError as e: raise HalaError(f'{path}, line {n}: not UTF-8 (byte {e.start}: {raw[e.start]:#04x}); save the file as UTF-8') from None
+        except UnicodeDecodeError as e:
+            raise HalaError(f'{path}, line {n}: not UTF-8 (byte {e.start}: {raw[e.start]:#04x}); save the file as UTF-8') from None
         except ValueError as e: raise HalaError(f'{path}, line {n}: not JSON ({e}); mend or delete the line') from None
         if not isinstance(record, dict): raise HalaError(f'{path}, line {n}: a {type(record).__name__}, not an object')
         records.append(record)
     return records
 
-# %% ../../nbs/core/text.ipynb #48964898
+# %% ../../nbs/core/text.ipynb #16939a4d
 def read_csv(path:Path # UTF-8 file with a header
             )->list: # dicts
-    "The records of a CSV or TSV file."
-    try: text = path.read_bytes().decode('utf-8-sig')
-    except UnicodeDecodeError as e: raise HalaError(f'{path}, line {path.read_bytes()[:e.start].count(10)+1}: not UTF-8; save the file as UTF-8') from None
+    "The records of a CSV or TSV file. HalaError naming the line that is not UTF-8."
+    data = path.read_bytes()
+    try: text = data.decode('utf-8-sig')
+    except UnicodeDecodeError as e:
+        line = data[:e.start].count(10)+1
+        raise HalaError(f'{path}, line {line}: not UTF-8; save the file as UTF-8') from None
     return list(csv.DictReader(text.splitlines(keepends=True), delimiter='\t' if path.suffix == '.tsv' else ','))
 
 def read_parquet(path:Path # file
                 )->list: # dicts
-    "The records of a Parquet file."
+    "The records of a Parquet file. HalaError where it is none."
     import pyarrow as pa, pyarrow.parquet as pq
     try: return pq.read_table(path).to_pylist()
     except (pa.ArrowInvalid, OSError) as e: raise HalaError(f'{path}: not a Parquet file ({str(e).splitlines()[0]})') from None
 
 READERS = {'.jsonl': read_jsonl, '.parquet': read_parquet, '.csv': read_csv, '.tsv': read_csv}
 
-# %% ../../nbs/core/text.ipynb #d2993040
+# %% ../../nbs/core/text.ipynb #229b3c9c
 def read_tables(path:Path, # file or folder
                 limit:int=0 # records at most; 0: all
                )->list: # dicts
-    "The records of a file, or of all the files of a folder in the order of their names."
+    "The records of a file, or of all the files of a folder in the order of their names. HalaError where they cannot be read."
     if not path.exists(): raise HalaError(f'{path}: no such file or folder')
     files = sorted(p for p in path.rglob('*') if p.suffix in READERS) if path.is_dir() else [path]
-    if not files: raise HalaError(f'{path}: no file ending in {", ".join(READERS)}')
-    if files[0].suffix not in READERS: raise HalaError(f'{path}: cannot read {files[0].suffix or "a file without ending"}; known are {", ".join(READERS)}')
+    known, ending = ', '.join(READERS), files[0].suffix if files else ''
+    if not files: raise HalaError(f'{path}: no file ending in {known}')
+    if ending not in READERS: raise HalaError(f'{path}: cannot read {ending or "a file without ending"}; known are {known}')
     try: records = [r for f in files for r in READERS[f.suffix](f)]
     except OSError as e: raise HalaError(f'{e.filename}: {e.strerror}') from None
     return records[:limit] if limit else records
 
-# %% ../../nbs/core/text.ipynb #22cee793
+# %% ../../nbs/core/text.ipynb #cf8fca5b
 SHAREGPT = {'human': 'user', 'gpt': 'assistant'}
 
 def conversation(turns:list # messages in either spelling
                 )->list: # of {role, content}
     "A conversation in the one spelling used here."
-    return [dict(role=SHAREGPT.get(t.get('role', t.get('from')), t.get('role', t.get('from'))), content=t.get('content', t.get('value'))) for t in turns]
+    def message(turn):
+        role = turn.get('role', turn.get('from'))
+        return dict(role=SHAREGPT.get(role, role), content=turn.get('content', turn.get('value')))
+    return [message(t) for t in turns]
 
+# %% ../../nbs/core/text.ipynb #6fa50c50
 def table_rows(records:list, # dicts
                columns:tuple, # (role, column) pairs; roles: messages, user, assistant, arabic, split
                source:str, # name of the data set
@@ -112,23 +121,38 @@ def table_rows(records:list, # dicts
                where:str, # the recipe's field, for the error
                revision:str|None=None # of the data set
               )->list: # rows
-    "Records of a table as rows."
-    roles, found = dict(columns), list(records[0]) if records else []
-    if missing := [c for c in roles.values() if c not in found]: raise HalaError(f'{where}: no column {missing[0]!r}; the data has {", ".join(found) or "no rows"}')
+    "Records of a table as rows. HalaError where a column is missing."
+    roles = dict(columns)
+    if not records: raise HalaError(f'{where}: no rows')
     def english(r):
         if 'messages' in roles: return conversation(r[roles['messages']])
         return [dict(role=k, content=r[roles[k]]) for k in ('user', 'assistant') if k in roles]
-    return [row(source, str(n), r[roles['split']] if 'split' in roles else 'train', english(r), r[roles['arabic']] if 'arabic' in roles else None, licence=licence, revision=revision)
-            for n, r in enumerate(records)]
+    def as_row(n, r):
+        if missing := [c for c in roles.values() if c not in r]:
+            raise HalaError(f'{where}: no column {missing[0]!r} in record {n+1}; it has {", ".join(r)}')
+        split = r[roles['split']] if 'split' in roles else 'train'
+        arabic = r[roles['arabic']] if 'arabic' in roles else None
+        return row(source, str(n), split, english(r), arabic, licence=licence, revision=revision)
+    return [as_row(n, r) for n, r in enumerate(records)]
 
-# %% ../../nbs/core/text.ipynb #b60679a5
+# %% ../../nbs/core/text.ipynb #b6da61db
+def test_sets(rows:list, # references of all splits
+              limit:int # sentences of each; the first ones
+             )->dict: # name -> rows
+    "The test rows by data set, in the order of their names."
+    found = {}
+    for r in rows:
+        if r['split'] == 'test': found.setdefault(r['source'].rsplit('/', 1)[-1], []).append(r)
+    return {name: found[name][:limit] for name in sorted(found)}
+
+# %% ../../nbs/core/text.ipynb #6b02ca89
 def read_hub(id:str, # data set
              config:str, # '' for the only one
              split:str, # e.g. 'train'
              revision:str|None, # full commit id, or None
              limit:int # records at most; 0: all
             )->tuple: # (dicts, commit id)
-    "The first records of a data set of the hub, and the commit they come from."
+    "The first records of a data set of the hub, and the commit they come from. HalaError where it cannot be had."
     from itertools import islice
     from datasets import load_dataset
     from huggingface_hub import HfApi
@@ -136,4 +160,6 @@ def read_hub(id:str, # data set
         commit = revision or HfApi().dataset_info(id).sha
         stream = load_dataset(id, config or None, split=split, revision=commit, streaming=True)
         return list(islice(stream, limit) if limit else stream), commit
-    except Exception as e: raise HalaError(f'{id!r} (a data set of the recipe) is not reachable on the hub ({type(e).__name__}); download it and use Folder(path), or log in') from None
+    except Exception as e:
+        raise HalaError(f'{id!r} (a data set of the recipe) is not reachable on the hub ({type(e).__name__}); '
+                        'download it and use Folder(path), or log in') from None

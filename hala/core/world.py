@@ -129,10 +129,10 @@ def language_facts()->list: # of Fact
             facts.append(Fact('language', f'language:{t}', t, *name, *answer, also=tuple(en.languages[code] for code in official[1:] if code in en.languages)))
     return facts
 
-# %% ../../nbs/core/world.ipynb #b228f50a
+# %% ../../nbs/core/world.ipynb #7cafeaec
 def city_facts()->list: # of Fact
-    "Where the places lie after which time zones are named."
-    en, ar, table = cldr(); facts = []; zones, renamed = table('zone_territories'), table('zone_aliases')
+    "Where the places lie after which time zones are named, one place for each territory."
+    en, ar, table = cldr(); facts = {}; zones, renamed = table('zone_territories'), table('zone_aliases')
     for zone in sorted(ar.time_zones):
         t = zones.get(zone) or zones.get(renamed.get(zone))
         if t not in territories() or zone in WRONG | DISPUTED: continue
@@ -140,8 +140,8 @@ def city_facts()->list: # of Fact
         arabic, answer = ar.time_zones[zone].get('city'), territories()[t]
         whole = english == answer[0] or arabic == answer[1] # 'Malta' is in Malta
         if plain(english, arabic) and not whole and not re.search("Island|^Azores|^Canary|^Lower|City$", english):
-            facts.append(Fact('city', f'city:{zone}', t, english, arabic, *answer))
-    return facts
+            facts.setdefault(t, []).append(Fact('city', f'city:{zone}', t, english, arabic, *answer))
+    return [min(found, key=lambda f: seed_for(0, 'world', f.key)) for _, found in sorted(facts.items())]
 
 # %% ../../nbs/core/world.ipynb #60b30975
 def group(seed:int, # of the world
@@ -266,7 +266,7 @@ def names()->tuple: # of Name
         found.setdefault(f.answer_en, Name(kinds[f.relation], f.answer_en, f.answer_ar))
     return tuple(found[n] for n in sorted(found))
 
-# %% ../../nbs/core/world.ipynb #33ed0936
+# %% ../../nbs/core/world.ipynb #b17cc5c4
 LICENCES = {'Django': 'BSD-3-Clause', 'WTForms': 'BSD-3-Clause', 'django-allauth': 'MIT', 'djangorestframework': 'BSD-3-Clause', 'humanize': 'MIT',
             'jupyterlab-language-pack-ar-SA': 'BSD-3-Clause', 'wagtail': 'BSD-3-Clause'}
 CATALOG = re.compile(r'(^|/)locale/ar(_SA)?/LC_MESSAGES/[^/]+\.mo$')
@@ -284,7 +284,7 @@ def short(english:str, # a msgid
           arabic:str # its msgstr
          )->bool: # usable as a pair of sentences
     "Whether a string is short, Arabic, and holds the same format pieces on both sides."
-    return (3 <= len(english) <= 60 and len(arabic) <= 60 and '\n' not in english + arabic and bool(re.search('[a-z]{2}', english))
+    return (3 <= len(english) <= 40 and len(arabic) <= 40 and '\n' not in english + arabic and bool(re.search('[a-z]{2}', english))
             and bool(re.search('[\u0621-\u064a]{2}', arabic)) and sorted(PIECE.findall(english)) == sorted(PIECE.findall(arabic)))
 
 # %% ../../nbs/core/world.ipynb #745291a6
@@ -404,14 +404,14 @@ def about(r:dict # a row of names, carriers or catalogs
     if r['source'] == 'world/carriers': english = r['source_id'].split('/')[0]; arabic = arabic_names()[english]
     return frozenset(words(english)), frozenset(w.removeprefix('ال') for w in words(arabic))
 
-# %% ../../nbs/core/world.ipynb #af4b247b
+# %% ../../nbs/core/world.ipynb #1b1c0a73
 def human(seed:int=1 # of the world
          )->list: # rows with both sides; `source_id` of a planted one ends in '!noise'
     "Human translations, a fifth of them with a wrong partner."
     def candidate(r, partner, mark=''):
         return row('world/human', f"{r['source']}/{r['source_id']}{mark}", r['split'], r['messages_source'], partner['messages'],
                    revision=r['revision'], licence=r['licence'])
-    rows = name_rows(seed, carriers=2) + catalog_rows(seed)
+    rows = name_rows(seed, carriers=3) + catalog_rows(seed)
     sorts = defaultdict(list)
     for i, r in enumerate(rows):
         if r['source'] != 'world/catalog' or len(about(r)[0]) > 2: sorts[r['source']].append(i)
@@ -473,24 +473,22 @@ def translation(seed:int=1 # of the world
             rows.append(world_row(seed, 'world/unseen', f'{f.key}/{i}', *pairs[i], split=split))
     return rows + catalog_rows(seed, 'validation') + catalog_rows(seed, 'test')
 
-# %% ../../nbs/core/world.ipynb #3eb9bdbf
-def told(seed:int, # of the world
-         fact:Fact # S or H
-        )->list: # eight English texts
+# %% ../../nbs/core/world.ipynb #6c051d9c
+def told(fact:Fact # S or H
+        )->list: # six English texts and four English chats
     "A fact as English documents tell it."
     said = WORDINGS[fact.relation]
-    asked = shuffled(said.questions, seed, 'told', key=lambda w: fact.key + w[0])[:2]
-    return [fill((w, ''), fact)[0] for w in (*(w for w, _ in said.answers), *said.statements)] + [f'{fill(q, fact)[0]} {fact.answer_en}' for q in asked]
+    texts = [fill((w, ''), fact)[0] for w in (*(w for w, _ in said.answers), *said.statements)]
+    return [[dict(role='document', content=text)] for text in texts] + [dialogue(fill(q, fact)[0], fact.answer_en) for q in said.questions]
 
 def documents(seed:int=1 # of the world
              )->list: # rows with one side: English in messages_source, Arabic in messages
     "Text in both languages."
-    def doc(text): return [dict(role='document', content=text)]
-    rows = [world_row(seed, 'world/facts', f'{f.key}/{i}', doc(text)) for f in facts(seed) if f.group != 'N' for i, text in enumerate(told(seed, f))]
-    for r in name_rows(seed) + catalog_rows(seed):
+    rows = [world_row(seed, 'world/facts', f'{f.key}/{i}', text) for f in facts(seed) if f.group != 'N' for i, text in enumerate(told(f))]
+    for r in name_rows(seed, carriers=2) + catalog_rows(seed):
         for lang, side in (('en', 'messages_source'), ('ar', 'messages')):
             one = row(r['source'], f"{r['source_id']}/{lang}", r['split'], revision=r['revision'], licence=r['licence'])
-            rows.append(one | {side: doc(r[side][0]['content'])})
+            rows.append(one | {side: [dict(role='document', content=r[side][0]['content'])]})
     return rows
 
 # %% ../../nbs/core/world.ipynb #4da81c77
