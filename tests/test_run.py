@@ -11,7 +11,8 @@ import nbformat
 import pytest
 from conftest import PROBE, ROOT, files, hala, made
 
-from hala.core.pipeline import RESULTS
+from hala.core.pipeline import RESULTS, check_export
+from hala.core.recipe import HalaError
 from hala.core.store import read_rows, schema, sha256
 
 STAGES = ['01_compress', '02_bilingual', '03_translator', '04_corpus', '05_sft', '06_merge', '07_evaluate', '08_release']
@@ -152,3 +153,24 @@ def test_two_processes_train_and_a_killed_child_resumes(copied):
     assert done.returncode == 0, done.stdout + done.stderr
     curve = json.loads((made(copied, '05_sft')/'curve.json').read_text())
     assert curve[-1]['step'] == 20
+
+
+def test_run_refuses_when_the_package_is_not_what_the_notebooks_say(tmp_path):
+    for name in ('nbs', 'hala'): shutil.copytree(ROOT/name, tmp_path/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+    for name in ('pyproject.toml', 'settings.ini'): shutil.copy(ROOT/name, tmp_path)
+    with (tmp_path/'hala'/'merge.py').open('a') as f: f.write('# a comment changes nothing\n')
+    check_export(tmp_path)
+    with (tmp_path/'hala'/'merge.py').open('a') as f: f.write('STEP = 1\n')
+    with pytest.raises(HalaError, match=r'hala/merge\.py is not what its notebook says: run nbdev-export'): check_export(tmp_path)
+
+
+def test_status_answers_within_a_second(runs):
+    hala('status', '--size', 'probe', '--runs', runs)  # once, for the files' sake
+    start = time.perf_counter()
+    said = hala('status', '--size', 'probe', '--runs', runs)
+    assert time.perf_counter() - start < 1 and said.count(' made ') == len(ARTIFACTS)
+
+
+def test_a_changed_setting_makes_again_what_depends_on_it(runs):
+    states = {r['artifact']: r['state'] for r in json.loads(hala('status', '--size', 'probe', '--runs', runs, '--json', '--set', 'merge.t=0.7'))}
+    assert [a for a in ARTIFACTS if states[a] != 'made'] == ['06_merge', '07_evaluate', '08_release']

@@ -8,27 +8,21 @@ from collections import Counter
 from .text import arabic_share, ask
 
 # %% auto #0
-__all__ = ['dual', 'dual_cross_entropy', 'keep_best', 'decide', 'parted']
+__all__ = ['dual_cross_entropy', 'keep_best', 'decide', 'parted']
 
-# %% ../../nbs/core/quality.ipynb #5528044f
-def dual(forward:float, # cross-entropy of the Arabic given the English, nats a token
-         backward:float # of the English given the Arabic
-        )->float: # 0 is perfect
-    "Dual conditional cross-entropy of a pair."
-    return abs(forward-backward) + (forward+backward)/2
-
-# %% ../../nbs/core/quality.ipynb #15151722
+# %% ../../nbs/core/quality.ipynb #7e4104a3
 def dual_cross_entropy(e, # engine on a model that translates both ways
                        english:list, arabic:list, # texts, pair by pair
                        prompt:str, reverse:str, # English to Arabic, and back; with {x}
                        told=lambda done, total: None # called with (done, total)
-                      )->list: # one score a pair, lower is better
-    "Score pairs by a model that knows both directions."
-    mean = lambda logp: -sum(logp)/max(1, len(logp))
-    n = 2*len(english)
-    there = e.score([ask(prompt, t) for t in english], arabic, told=lambda done, _: told(done, n))
-    back = e.score([ask(reverse, t) for t in arabic], english, told=lambda done, _: told(n//2+done, n))
-    return [dual(mean(f), mean(b)) for f, b in zip(there, back)]
+                      )->list: # one score a pair, nats a token; lower is better
+    "How little each side explains the other, by a model that knows both directions."
+    def cost(task, given, texts, part):
+        scores = e.score([ask(task, g) for g in given], texts, told=lambda done, total: told(part*total+done, 4*total))
+        return [-sum(logp)/max(1, len(logp)) for logp in scores]
+    nothing = ['']*len(english)
+    costs = [cost(*c, part) for part, c in enumerate([(prompt, english, arabic), (prompt, nothing, arabic), (reverse, arabic, english), (reverse, nothing, english)])]
+    return [(there-alone + back-by_itself)/2 for there, alone, back, by_itself in zip(*costs)]
 
 # %% ../../nbs/core/quality.ipynb #14356ef4
 def keep_best(scores:list, # lower is better

@@ -38,7 +38,7 @@ class World:
         from hala.core import world
         return getattr(world, self.part)(self.seed)
 
-# %% ../../nbs/core/recipe.ipynb #2d83fd22
+# %% ../../nbs/core/recipe.ipynb #42a62638
 @dataclass(frozen=True)
 class Folder:
     "A file or a folder of JSON Lines, Parquet or CSV on this machine."
@@ -49,7 +49,8 @@ class Folder:
     def load(self)->list: # rows
         "The rows of every file, in the order of their names."
         from hala.core import text
-        return text.table_rows(text.read_tables(Path(self.path).expanduser(), self.limit), self.columns, self.path, self.licence, where=f'Folder({self.path!r})')
+        records = text.read_tables(Path(self.path).expanduser(), self.limit)
+        return text.table_rows(records, self.columns, self.path, self.licence, where=f'Folder({self.path!r})')
 
 # %% ../../nbs/core/recipe.ipynb #b9b10943
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Scratch:
     intermediate: int # width of the feed-forward layer
     training: Training # its pretraining
 
-# %% ../../nbs/core/recipe.ipynb #27ee6708
+# %% ../../nbs/core/recipe.ipynb #ce8a8ef7
 @dataclass(frozen=True)
 class Pretrained:
     "A model of the hub or of a folder."
@@ -107,7 +108,8 @@ class Pretrained:
         "The model's folder, downloaded if it is not one already; `field` names the recipe's field in the error."
         if Path(self.id).expanduser().is_dir(): return Path(self.id).expanduser(), None
         from huggingface_hub import snapshot_download
-        try: path = snapshot_download(self.id, revision=self.revision, allow_patterns=['*.json', '*.safetensors', '*.jinja', '*.model', '*.txt'])
+        wanted = ['*.json', '*.safetensors', '*.jinja', '*.model', '*.txt'] # weights as safetensors only, and no code
+        try: path = snapshot_download(self.id, revision=self.revision, allow_patterns=wanted)
         except Exception as e:
             raise HalaError(f'{self.id!r} ({field}) is neither a folder nor reachable on the hub ({type(e).__name__}); '
                             f"give a local path: --set {field}.id=/path/to/model") from None
@@ -230,26 +232,26 @@ def world(*parts)->tuple: # of sources
     "Parts of the embedded world."
     return tuple(World(p) for p in parts)
 
-# %% ../../nbs/core/recipe.ipynb #bf47c569
+# %% ../../nbs/core/recipe.ipynb #9aacf0f9
 def tiny(size:str, # its name
          base:Scratch, # what it starts from
          sft:Sft # how it is tuned
         )->Recipe: # of the family `tiny`
     "A size of the embedded family."
     return Recipe(family='tiny', size=size,
-        sources=Sources(parallel=world('parallel'), documents=world('documents'), human=world('human'), pairs=world('orca'), instructions=world('orca', 'other'),
-                        translation=world('translation'), questions=world('questions'), vocabulary=4096,
-                        teacher=lfm2(192, 512, Training(learning_rate=3e-3, epochs=1.8, **SMALL)), base=base),
-        compress=Compress(), bilingual=Bilingual(), translator=Translator(base='1M', learning_rate=3e-3, epochs=3.5, **SMALL),
+        sources=Sources(parallel=world('parallel'), documents=world('documents'), human=world('human'), pairs=world('orca'),
+                        instructions=world('orca', 'other'), translation=world('translation'), questions=world('questions'), vocabulary=4096,
+                        teacher=lfm2(192, 512, Training(learning_rate=3e-3, epochs=2.2, **SMALL)), base=base),
+        compress=Compress(), bilingual=Bilingual(), translator=Translator(base='1M', learning_rate=3e-3, epochs=3.0, **SMALL),
         corpus=Corpus(), sft=sft, merge=Merge(), evaluate=Evaluate(), release=Release())
 
-# %% ../../nbs/core/recipe.ipynb #a878e8f0
+# %% ../../nbs/core/recipe.ipynb #8109ef19
 def built_in()->list: # recipes
     "The families that come with hala."
-    return [tiny('1M', lfm2(128, 384, Training(learning_rate=3e-3, epochs=3.5, **SMALL)), Sft(learning_rate=3e-3, epochs=4.0, **SMALL)),
-            tiny('3M', lfm2(192, 512, Training(learning_rate=2e-3, epochs=6.0, **SMALL)), Sft(learning_rate=2e-3, epochs=8.0, **SMALL))]
+    return [tiny('1M', lfm2(128, 384, Training(learning_rate=4e-3, epochs=4.5, **SMALL)), Sft(learning_rate=3e-3, epochs=5.0, **SMALL)),
+            tiny('3M', lfm2(192, 512, Training(learning_rate=3e-3, epochs=8.0, **SMALL)), Sft(learning_rate=2e-3, epochs=10.0, **SMALL))]
 
-# %% ../../nbs/core/recipe.ipynb #3727dda5
+# %% ../../nbs/core/recipe.ipynb #1244366d
 def recipes()->dict: # size -> Recipe
     "Every known recipe by its size, those of `HALA_RECIPES` last."
     found = {r.size: r for r in built_in()}
@@ -259,9 +261,10 @@ def recipes()->dict: # size -> Recipe
         module = importlib.util.module_from_spec(spec)
         try: spec.loader.exec_module(module); own = list(module.RECIPES)
         except HalaError: raise
-        except Exception as e: raise HalaError(f'{path}: {type(e).__name__}: {e}; a recipe file defines a list RECIPES of hala.core.recipe.Recipe') from None
-        if strange := [r for r in own if not isinstance(r, Recipe)]: raise HalaError(f'{path}: RECIPES holds a {type(strange[0]).__name__}, not a Recipe')
-        if twice := [r.size for r in own if r.size in found]: raise HalaError(f'{path}: size {twice[0]!r} exists already; give it another name')
+        except Exception as e: raise HalaError(f'{path}: {type(e).__name__}: {e}; a recipe file defines a list RECIPES of Recipe') from None
+        strange, twice = [r for r in own if not isinstance(r, Recipe)], [r.size for r in own if getattr(r, 'size', None) in found]
+        if strange: raise HalaError(f'{path}: RECIPES holds a {type(strange[0]).__name__}, not a Recipe')
+        if twice: raise HalaError(f'{path}: size {twice[0]!r} exists already; give it another name')
         found |= {r.size: r for r in own}
     return found
 
@@ -279,7 +282,7 @@ def settle(value:str, # as written by the user
     if old is not None and type(new) is not type(old): raise HalaError(f'{what}={value}: wants {type(old).__name__}, as in {old!r}')
     return new
 
-# %% ../../nbs/core/recipe.ipynb #15fc8992
+# %% ../../nbs/core/recipe.ipynb #a775ee3a
 def override_one(at, # a dataclass: a recipe, or a part of one
                  path:list, # names that lead to the field
                  value:str, # as written
@@ -287,24 +290,28 @@ def override_one(at, # a dataclass: a recipe, or a part of one
                 ): # a copy of `at`
     "One field replaced, however deep."
     names = [f.name for f in fields(at)]
-    if path[0] not in names: raise HalaError(f'override {what}={value}: {type(at).__name__} has no {path[0]!r}; it has {", ".join(names)}')
+    said = f'override {what}={value}'
+    if path[0] not in names: raise HalaError(f'{said}: {type(at).__name__} has no {path[0]!r}; it has {", ".join(names)}')
     old = getattr(at, path[0])
-    if next(f.type for f in fields(at) if f.name == path[0]) == 'float': old = float(old)
-    if is_dataclass(old) and len(path) == 1: raise HalaError(f'override {what}={value}: name one of its fields: {", ".join(f.name for f in fields(old))}')
-    if not is_dataclass(old) and len(path) > 1: raise HalaError(f'override {what}={value}: {path[0]} has no fields')
-    return replace(at, **{path[0]: override_one(old, path[1:], value, what) if is_dataclass(old) else settle(value, old, what)})
+    if is_dataclass(old) and len(path) == 1: raise HalaError(f'{said}: name one of its fields: {", ".join(f.name for f in fields(old))}')
+    if not is_dataclass(old) and len(path) > 1: raise HalaError(f'{said}: {path[0]} has no fields')
+    if is_dataclass(old): return replace(at, **{path[0]: override_one(old, path[1:], value, what)})
+    wanted = next(f.type for f in fields(at) if f.name == path[0])
+    return replace(at, **{path[0]: settle(value, float(old) if wanted == 'float' else old, what)})
 
-# %% ../../nbs/core/recipe.ipynb #262e4d75
+# %% ../../nbs/core/recipe.ipynb #f006db50
 def recipe(size:str, # of any family
            override:str = '' # 'stage.field=value; …'
           )->Recipe: # checked
     "The recipe of a size, with its overrides."
     known = recipes()
-    if size not in known: raise HalaError(f'unknown size {size!r}; known: ' + '; '.join(f'{f}: {", ".join(s for s, r in known.items() if r.family == f)}' for f in dict.fromkeys(r.family for r in known.values())))
+    if size not in known:
+        families = {r.family: [s for s, x in known.items() if x.family == r.family] for r in known.values()}
+        raise HalaError(f'unknown size {size!r}; known: ' + '; '.join(f'{f}: {", ".join(sizes)}' for f, sizes in families.items()))
     r = known[size]
     for part in filter(None, (p.strip() for p in override.split(';'))):
         if '=' not in part: raise HalaError(f'override {part!r}: write stage.field=value, as in sft.learning_rate=1e-5')
         path, value = (s.strip() for s in part.split('=', 1))
-        if path.split('.')[0] in ('family', 'size'): raise HalaError(f'override {part!r}: a recipe keeps its {path}; choose another size')
+        if path in ('family', 'size'): raise HalaError(f'override {part!r}: a recipe keeps its {path}; choose another size')
         r = override_one(r, path.split('.'), value, path)
     return r
