@@ -10,7 +10,7 @@ from .text import arabic_share, ask
 # %% auto #0
 __all__ = ['dual_cross_entropy', 'keep_best', 'decide', 'parted']
 
-# %% ../../nbs/core/quality.ipynb #7e4104a3
+# %% ../../nbs/core/quality.ipynb #a9f0840f
 def dual_cross_entropy(e, # engine on a model that translates both ways
                        english:list, arabic:list, # texts, pair by pair
                        prompt:str, reverse:str, # English to Arabic, and back; with {x}
@@ -21,7 +21,8 @@ def dual_cross_entropy(e, # engine on a model that translates both ways
         scores = e.score([ask(task, g) for g in given], texts, told=lambda done, total: told(part*total+done, 4*total))
         return [-sum(logp)/max(1, len(logp)) for logp in scores]
     nothing = ['']*len(english)
-    costs = [cost(*c, part) for part, c in enumerate([(prompt, english, arabic), (prompt, nothing, arabic), (reverse, arabic, english), (reverse, nothing, english)])]
+    costs = [cost(*c, part) for part, c in enumerate([
+        (prompt, english, arabic), (prompt, nothing, arabic), (reverse, arabic, english), (reverse, nothing, english)])]
     return [(there-alone + back-by_itself)/2 for there, alone, back, by_itself in zip(*costs)]
 
 # %% ../../nbs/core/quality.ipynb #14356ef4
