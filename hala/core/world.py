@@ -15,7 +15,7 @@ from .text import row
 
 # %% auto #0
 __all__ = ['WRONG', 'DISPUTED', 'DATED', 'ENGLISH', 'ARABIC', 'ARTICLE', 'CURRENCY', 'LANGUAGE', 'CITY', 'WORDINGS', 'ANY',
-           'PLACE', 'CARRIERS', 'LICENCES', 'CATALOG', 'BIDI', 'PIECE', 'REQUESTS', 'SPECIAL', 'PLACEHOLDERS',
+           'PLACE', 'CARRIERS', 'LICENCES', 'CATALOG', 'BIDI', 'PIECE', 'ALONE', 'REQUESTS', 'SPECIAL', 'PLACEHOLDERS',
            'TEMPLATE', 'share', 'shuffled', 'package', 'release', 'cldr', 'plain', 'territories', 'the', 'Fact',
            'currency_facts', 'language_facts', 'city_facts', 'group', 'territory_split', 'known_facts', 'facts',
            'Wordings', 'fill', 'sentences', 'Name', 'carry', 'names', 'Entry', 'short', 'catalogs', 'catalog_split',
@@ -317,7 +317,7 @@ def catalog_split(seed:int, # of the world
     u = share(seed, 'catalog', entry.english.casefold())
     return 'train' if u < .9 else 'validation' if u < .95 else 'test'
 
-# %% ../../nbs/core/world.ipynb #a667902d
+# %% ../../nbs/core/world.ipynb #489de504
 def world_row(seed:int, # of the world
               source:str, # e.g. 'world/names'
               source_id:str, # which one
@@ -332,13 +332,17 @@ def world_row(seed:int, # of the world
     revision, licence = (entry.package, entry.licence) if entry else (release('babel'), 'Unicode-3.0')
     return row(source, source_id, split, english, arabic, revision=revision, licence=licence)
 
+ALONE = '{}', '{}.', '{}:', '({})', '- {}', '"{}"' # a name as it stands in lists, labels and answers
+
 def name_rows(seed:int, # of the world
-              carriers:int=6 # how many of the six for each name
+              alone:int, # in how many of the six ways each name stands alone; the bare one is always among them
+              carriers:int # how many of the six carriers for each name
              )->list: # rows
     "Every name alone, and in carriers."
     rows = []
     for n in names():
-        rows.append(world_row(seed, 'world/names', n.english, n.english, n.arabic))
+        ways = [ALONE[0], *shuffled(list(ALONE[1:]), seed, 'alone', key=lambda way: n.english + way)][:alone]
+        rows += [world_row(seed, 'world/names', f'{n.english}/{way}', way.format(n.english), way.format(n.arabic)) for way in ways]
         for i, (e, a) in shuffled(list(enumerate(carry(n))), seed, 'carrier', key=lambda item: f'{n.english}:{item[0]}')[:carriers]:
             rows.append(world_row(seed, 'world/carriers', f'{n.english}/{i}', e, a))
     return rows
@@ -373,7 +377,7 @@ def request(seed:int, # of the world
     english, arabic, kept = REQUESTS[int(len(REQUESTS)*share(seed, 'request', key))]
     return english.format(p=mark or kept), arabic.format(p=mark or kept)
 
-# %% ../../nbs/core/world.ipynb #c6f36ee4
+# %% ../../nbs/core/world.ipynb #925107f9
 def taught(seed:int # of the world
           )->list: # of Fact
     "Facts about the territories that the teacher may read about."
@@ -382,7 +386,7 @@ def taught(seed:int # of the world
 def parallel(seed:int=1 # of the world
             )->list: # rows with both sides
     "English and Arabic sentences."
-    rows = name_rows(seed) + catalog_rows(seed)
+    rows = name_rows(seed, alone=6, carriers=3) + catalog_rows(seed)
     for f in taught(seed):
         rows += [world_row(seed, 'world/taught', f'{f.key}/{i}', e, a) for i, (e, a) in enumerate(sentences(f))]
         rows.append(world_row(seed, 'world/marked', f.key, *marked(seed, f)))
@@ -411,14 +415,14 @@ def about(r:dict # a row of names, carriers or catalogs
     if r['source'] == 'world/carriers': english = r['source_id'].split('/')[0]; arabic = arabic_names()[english]
     return frozenset(words(english)), frozenset(w.removeprefix('ال') for w in words(arabic))
 
-# %% ../../nbs/core/world.ipynb #f088d562
+# %% ../../nbs/core/world.ipynb #4a1b00be
 def human(seed:int=1 # of the world
          )->list: # rows with both sides; `source_id` of a planted one ends in '!noise'
     "Human translations, a fifth of them with a wrong partner."
     def candidate(r, partner, mark=''):
         return row('world/human', f"{r['source']}/{r['source_id']}{mark}", r['split'], r['messages_source'], partner['messages'],
                    revision=r['revision'], licence=r['licence'])
-    rows = name_rows(seed, carriers=4) + catalog_rows(seed)
+    rows = name_rows(seed, alone=4, carriers=2) + catalog_rows(seed)
     sorts = defaultdict(list)
     for i, r in enumerate(rows):
         if r['source'] != 'world/catalog' or len(about(r)[0]) > 2: sorts[r['source']].append(i)
@@ -480,7 +484,7 @@ def translation(seed:int=1 # of the world
             rows.append(world_row(seed, 'world/unseen', f'{f.key}/{i}', *pairs[i], split=split))
     return rows + catalog_rows(seed, 'validation') + catalog_rows(seed, 'test')
 
-# %% ../../nbs/core/world.ipynb #6c051d9c
+# %% ../../nbs/core/world.ipynb #4bef57fd
 def told(fact:Fact # S or H
         )->list: # six English texts and four English chats
     "A fact as English documents tell it."
@@ -492,7 +496,7 @@ def documents(seed:int=1 # of the world
              )->list: # rows with one side: English in messages_source, Arabic in messages
     "Text in both languages."
     rows = [world_row(seed, 'world/facts', f'{f.key}/{i}', text) for f in facts(seed) if f.group != 'N' for i, text in enumerate(told(f))]
-    for r in name_rows(seed, carriers=2) + catalog_rows(seed):
+    for r in name_rows(seed, alone=1, carriers=2) + catalog_rows(seed):
         for lang, side in (('en', 'messages_source'), ('ar', 'messages')):
             one = row(r['source'], f"{r['source_id']}/{lang}", r['split'], revision=r['revision'], licence=r['licence'])
             rows.append(one | {side: [dict(role='document', content=r[side][0]['content'])]})
