@@ -105,12 +105,13 @@ def put(folder:Path, # in the making
     (folder/'SHA256SUMS').unlink(missing_ok=True)
     (folder/'SHA256SUMS').write_text(''.join(f"{f['sha256']}  {f['path']}\n" for f in listing(folder)), encoding='utf-8')
 
-# %% ../nbs/08_release.ipynb #ab07a558
+# %% ../nbs/08_release.ipynb #28420bd1
 def given_away(job:Job # with recipe and inputs
               )->dict: # name -> (artifact's folder, what it is, prompt of the example, its metrics)
     "The models of a release."
     r, i = job.recipe, job.inputs
-    def tested(model, artifact): return [m for m in manifest(i[artifact])['metrics'] if m['model'] == model and m['split'] == 'test']
+    def tested(model, artifact): # figures by subset stay in the manifest
+        return [m for m in manifest(i[artifact])['metrics'] if m['model'] == model and m['split'] == 'test' and '/' not in m['name']]
     question, own = 'ما هي عملة مصر؟', f'{r.family}-{r.size}'
     translate = r.translator.prompt.replace('{x}', 'What is the currency of Egypt?')
     greet = r.bilingual.prompt.replace('{x}', 'Good morning')
