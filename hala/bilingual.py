@@ -43,7 +43,7 @@ def judge_metrics(rows:list # decided; planted ones are marked in `source_id`
         out.append(metric(name, 'human', 'ar', 'test', 'judge', value, len(right), low, high))
     return out
 
-# %% ../nbs/02_bilingual.ipynb #3d962a29
+# %% ../nbs/02_bilingual.ipynb #52bb2680
 def make(job:Job # artifact `02_bilingual`
         )->None:
     "Machine pairs and judged human pairs."
@@ -53,7 +53,7 @@ def make(job:Job # artifact `02_bilingual`
     with engine('hf', job.inputs['teacher']/'model') as e:
         translated = translate_rows(e, english, b.prompt, b.max_tokens, 'teacher', telling(job.out, 'translating', 0, 2))
         judged = judge(e, human, b.prompt, b.reverse, b.keep, telling(job.out, 'judging', 1, 2))
-    machine = [decide(r) for r in translated]
+    machine = [decide(r, b.reject) for r in translated]
     kept, rejected, job.report['rows'] = parted(machine+judged)
     write_rows(job.out/'pairs.parquet', kept); write_rows(job.out/'rejects.parquet', rejected)
     licences = sorted({r['licence'] or 'unknown' for r in kept})

@@ -12,22 +12,22 @@ from .core.store import read_rows, telling, write_rows
 # %% auto #0
 __all__ = ['MAKERS', 'to_arabic', 'make']
 
-# %% ../nbs/04_corpus.ipynb #a40093aa
+# %% ../nbs/04_corpus.ipynb #297c8081
 def to_arabic(e, # engine on the translator
               rows:list, # English conversations
-              prompt:str, max_tokens:int, # of the recipe
+              prompt:str, max_tokens:int, reject:tuple, # of the recipe
               told=lambda done, total: None # called with (done, total)
              )->list: # decided rows with English and Arabic
     "A corpus in Arabic, each row kept or rejected."
-    return [decide(r) for r in translate_rows(e, rows, prompt, max_tokens, 'translator', told)]
+    return [decide(r, reject) for r in translate_rows(e, rows, prompt, max_tokens, 'translator', told)]
 
-# %% ../nbs/04_corpus.ipynb #dd36666e
+# %% ../nbs/04_corpus.ipynb #53382ac6
 def make(job:Job # artifact `04_corpus`
         )->None:
     "The Arabic corpus."
     rows = read_rows(job.inputs['text']/'instructions.parquet')
-    prompt, max_tokens = job.recipe.translator.prompt, job.recipe.corpus.max_tokens
-    with engine('hf', job.inputs['translator']/'model') as e: decided = to_arabic(e, rows, prompt, max_tokens, telling(job.out, 'translating'))
+    prompt, c = job.recipe.translator.prompt, job.recipe.corpus
+    with engine('hf', job.inputs['translator']/'model') as e: decided = to_arabic(e, rows, prompt, c.max_tokens, c.reject, telling(job.out, 'translating'))
     kept, rejected, job.report['rows'] = parted(decided)
     write_rows(job.out/'corpus.parquet', kept); write_rows(job.out/'rejects.parquet', rejected)
     job.report.update(tokens=sum(r['tokens'] for r in decided), licences=sorted({r['licence'] or 'unknown' for r in kept}))

@@ -2,7 +2,8 @@
 from hala.core.recipe import (
     Bilingual, Compress, Corpus, Evaluate, Merge, Recipe, Release, Scratch, Sft, Sources, Training, Translator, World)
 
-SHORT = dict(learning_rate=3e-3, epochs=1.0, batch_tokens=256, max_length=256, eval_steps=10, max_steps=20)
+# what such a model says is neither whole nor Arabic: no check rejects it, or nothing would be left to train on
+SHORT = dict(learning_rate=2e-2, epochs=40.0, batch_tokens=1024, max_length=256, eval_steps=10, max_steps=20)
 
 
 def world(*parts): return tuple(World(p) for p in parts)
@@ -17,7 +18,7 @@ RECIPES = [Recipe(
                     instructions=world('orca', 'other'), translation=world('translation'), questions=world('questions'),
                     vocabulary=800, teacher=lfm2(), base=lfm2()),
     compress=Compress(sentences=8, max_tokens=8),
-    bilingual=Bilingual(pairs=40, human=40, max_tokens=8),
+    bilingual=Bilingual(pairs=100, human=200, max_tokens=8, reject=()),
     translator=Translator(base='probe', sentences=8, max_tokens=8, **SHORT),
-    corpus=Corpus(max_tokens=8), sft=Sft(**SHORT), merge=Merge(sweep=(0.5,), questions=8),
+    corpus=Corpus(max_tokens=8, reject=()), sft=Sft(**SHORT), merge=Merge(sweep=(0.5,), questions=8),
     evaluate=Evaluate(questions=8, generate=4, max_tokens=8), release=Release())]

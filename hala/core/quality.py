@@ -34,17 +34,17 @@ def keep_best(scores:list, # lower is better
     bar = sorted(scores)[max(0, round(share*len(scores))-1)]
     return [s <= bar for s in scores]
 
-# %% ../../nbs/core/quality.ipynb #629d1be1
+# %% ../../nbs/core/quality.ipynb #1ba9b558
 def decide(row:dict, # translated
+           reject:tuple, # names of the checks that reject: 'empty', 'truncated', 'not Arabic'
            least_arabic:float=0.5 # share of Arabic letters in all of it
           )->dict: # the row with checks, verdict and reason
     "Keep a translated row, or say why not."
     texts = [m['content'] for m in row['messages']]
     share = arabic_share(' '.join(texts))
     length = sum(map(len, texts))/max(1, sum(len(m['content']) for m in row['messages_source']))
-    if not all(map(str.strip, texts)): reason = 'empty'
-    elif row['finish'] == 'length': reason = 'truncated'
-    else: reason = 'not Arabic' if share < least_arabic else None
+    found = {'empty': not all(map(str.strip, texts)), 'truncated': row['finish'] == 'length', 'not Arabic': share < least_arabic}
+    reason = next((name for name in reject if found[name]), None)
     checks = dict(cross_entropy=None, length_ratio=length, arabic_share=share)
     return dict(row, checks=checks, verdict='rejected' if reason else 'kept', reason=reason)
 

@@ -142,7 +142,7 @@ class Compress:
     max_tokens: int = 64 # of one translation
     seed: int = 1
 
-# %% ../../nbs/core/recipe.ipynb #184df405
+# %% ../../nbs/core/recipe.ipynb #fe7959b9
 @dataclass(frozen=True, kw_only=True)
 class Bilingual:
     "02: teacher translations and judged human pairs."
@@ -151,6 +151,7 @@ class Bilingual:
     pairs: int = 0 # the first instructions that are translated; 0: all
     human: int = 0 # the first human pairs that are judged; 0: all
     keep: float = 0.8 # share of the human pairs that the judge keeps
+    reject: tuple = ('empty', 'truncated', 'not Arabic') # checks that a machine translation must pass
     max_tokens: int = 64
     seed: int = 1
 
@@ -163,10 +164,11 @@ class Translator(Training):
     sentences: int = 200 # of each test set
     max_tokens: int = 64
 
-# %% ../../nbs/core/recipe.ipynb #af206fb3
+# %% ../../nbs/core/recipe.ipynb #28d8d8e1
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
     "04: English instructions in Arabic."
+    reject: tuple = ('empty', 'truncated', 'not Arabic') # checks that a row must pass
     max_tokens: int = 64
     seed: int = 1
 
