@@ -119,7 +119,7 @@ def front(models:dict, # t -> folder
                 found.append(dict(t=t, lang=lang, value=value, low=low, high=high, n=len(right)))
     return found
 
-# %% ../nbs/06_merge.ipynb #ec750e5c
+# %% ../nbs/06_merge.ipynb #2cb3a938
 def make(job:Job # artifact `06_merge`
         )->None:
     "The merged model, and the models around it."
@@ -131,8 +131,9 @@ def make(job:Job # artifact `06_merge`
     points = front(models, job.inputs['benchmarks'], m.questions, telling(job.out, 'validation questions'))
     (job.out/'front.json').write_text(json.dumps(points, indent=1))
     (job.out/'arcs.json').write_text(json.dumps(arcs(base, tuned), indent=1))
-    job.report['metrics'] = [metric('acc', 'seen', p['lang'], 'validation', f"t={p['t']:g}", p['value'], p['n'], p['low'], p['high'])
-                             for p in points]
+    asked = sum(p['n'] for p in points)
+    metrics = [metric('acc', 'seen', p['lang'], 'validation', f"t={p['t']:g}", p['value'], p['n'], p['low'], p['high']) for p in points]
+    job.report.update(metrics=metrics, rows={'in': asked, 'kept': asked, 'rejected': {}})
 
 # %% ../nbs/06_merge.ipynb #696a3b8f
 MAKERS = {'06_merge': make}
