@@ -292,20 +292,20 @@ def check_export(root:Path # of a checkout
             if not ours.exists() or meaning(ours.read_text(encoding='utf-8')) != meaning(fresh.read_text(encoding='utf-8')):
                 raise HalaError(f'{ours.relative_to(root)} is not what its notebook says: run nbdev-export first')
 
-# %% ../../nbs/core/pipeline.ipynb #72269adb
+# %% ../../nbs/core/pipeline.ipynb #95033ea2
 def watch(p:Plan, # of a size
           stage:str, # being run
           stop:threading.Event # set when it has ended
          )->None:
     "Draw the bar of a stage until it ends; on a terminal only."
     from tqdm import tqdm
-    shape = '{desc} {percentage:3.0f}% |{bar:24}| {elapsed}  {postfix}'
-    bar = tqdm(total=1.0, desc=f'{stage} {STAGES[stage]:<10}', bar_format=shape, leave=False, disable=not sys.stderr.isatty())
+    shape = '{desc} {percentage:3.0f}% |{bar:24}| {elapsed}  {unit}'
+    bar = tqdm(total=1.0, desc=f'{stage} {STAGES[stage]:<10}', bar_format=shape, unit='', leave=False, disable=not sys.stderr.isatty())
     while not stop.wait(0.5):
         for a in p.of(stage):
             try: said = json.loads((p.home(a)/f'{p.keys[a]}.part'/'progress.json').read_text())
             except (FileNotFoundError, ValueError): continue
-            bar.n = min(1.0, said['done']/max(1, said['total'])); bar.set_postfix_str(f'{a}: {said["note"]}', refresh=False)
+            bar.n = min(1.0, said['done']/max(1, said['total'])); bar.unit = f'{a}: {said["note"]}'
         bar.refresh()
     bar.close()
 
