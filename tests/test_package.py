@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 root = Path(__file__).resolve().parents[1]
 stages = 'sources', 'compress', 'bilingual', 'translator', 'corpus', 'sft', 'merge', 'evaluate', 'release'
-core = 'recipe', 'store', 'pipeline', 'trust', 'licences', 'text', 'world', 'engine', 'quality', 'train', 'metrics'
+core = 'recipe', 'store', 'pipeline', 'trust', 'licences', 'provenance', 'text', 'world', 'engine', 'quality', 'train', 'metrics'
 settings = ConfigParser(interpolation=None)
 settings.read(root/'settings.ini', encoding='utf-8')
 
@@ -83,7 +83,7 @@ def test_no_stage_is_imported(name):
     assert sorted(above & set(imported(root/'hala'/(name.replace('.', '/') + '.py')))) == []
 
 
-@pytest.mark.parametrize('name', ['cli', 'core.recipe', 'core.store', 'core.pipeline', 'core.trust', 'core.licences', 'core.text', 'core.world'])
+@pytest.mark.parametrize('name', ['cli', 'core.recipe', 'core.store', 'core.pipeline', 'core.trust', 'core.licences', 'core.provenance', 'core.text', 'core.world'])
 def test_imports_light(name):
     "`hala status` answers at once."
     loaded = json.loads(run('-c', f'import sys, json, hala.{name}; print(json.dumps(list(sys.modules)))'))
