@@ -1,7 +1,10 @@
 "From a row, an artifact or a figure back to its sources; and every way in which a finished run can be torn, found and named."
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 
 import pytest
@@ -55,12 +58,11 @@ def test_trace_of_what_is_not_there(runs, what, says):
 
 
 def test_trace_and_verify_import_nothing_heavy(runs):
-    import subprocess
-    import sys
+    asked = [['--trace', what] for what in ('04_corpus', 'translator_chrf', 'tuned_ar_acc', made(runs, '05_sft').name, rows(made(runs, '04_corpus'))[0]['id'])]
     code = ('import sys; from hala.cli import main\n'
-            f'for what in (["--trace", "04_corpus"], ["--trace", "translator_chrf"], ["--verify"]): main(["status", "--runs", {str(runs)!r}, "--size", "probe", *what])\n'
+            f'for what in {[*asked, ["--verify"]]}: main(["status", "--runs", {str(runs)!r}, "--size", "probe", *what])\n'
             'assert not {"torch", "transformers", "datasets", "pandas"} & set(sys.modules), "heavy"')
-    subprocess.run([sys.executable, '-c', code], check=True, env={**__import__('os').environ, 'HALA_RECIPES': str(PROBE)}, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, 'HALA_RECIPES': str(PROBE)}, stdout=subprocess.DEVNULL)
 
 
 def test_a_finished_run_is_as_it_was_made(runs):

@@ -41,8 +41,9 @@ def test_token_in_a_recipe_file_is_refused(tmp_path):
 
 
 def test_token_as_a_notebook_parameter_is_refused(tmp_path):
-    done = subprocess.run([sys.executable, '-m', 'papermill', 'nbs/05_sft.ipynb', tmp_path/'05.ipynb', '-p', 'size', 'probe', '-p', 'runs', tmp_path/'runs',
-                           '-p', 'override', f'sources.teacher.id={TOKEN}'], cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'HALA_RECIPES': str(PROBE)})
+    given = dict(size='probe', runs=tmp_path/'runs', override=f'sources.teacher.id={TOKEN}')
+    done = subprocess.run([sys.executable, '-m', 'papermill', 'nbs/05_sft.ipynb', tmp_path/'05.ipynb', *(x for k, v in given.items() for x in ('-p', k, v))],
+                          cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'HALA_RECIPES': str(PROBE)})
     assert done.returncode != 0 and 'holds what looks like a token' in done.stderr and not (tmp_path/'runs').exists()
 
 
@@ -94,7 +95,8 @@ def test_model_with_code_or_pickles_is_not_run(tmp_path, runs):
     with pytest.raises(HalaError, match='other formats can run code'): take(Pretrained(str(model)), 'sources.teacher', job)
 
 
-HOSTILE = ["zqxw; touch zqxw", "$(touch zqxw) `touch zqxw`", "../../../zqxw", "__import__('os').system('touch zqxw')", "{x} {0} %s zqxw", "zqxw\x00\x1b[2J\u202e"]
+HOSTILE = ["zqxw; touch zqxw", "$(touch zqxw) `touch zqxw`", "../../../zqxw", "__import__('os').system('touch zqxw')", "{x} {0} %s zqxw",
+           "zqxw\x00\x1b[2J\u202e"]
 WATCHED = """
 import json, sys
 from pathlib import Path
@@ -108,30 +110,33 @@ p = plan('own', str(runs))
 sources.make_text(Job(p.recipe, 'text', {}, text, {}, ()))
 from hala.core.store import write_json
 write_json(text/'manifest.json', dict(licences=['unknown'], inputs={}))
-at = {'text': text, **{role: next(d for d in (runs/'probe'/a).iterdir() if d.is_dir()) for role, a in (('teacher', '01_compress'), ('translator', '03_translator'))}}
+made = {a: next(d for d in (runs/'probe'/a).iterdir() if d.is_dir()) for a in ('01_compress', '03_translator')}
+at = {'text': text, 'teacher': made['01_compress'], 'translator': made['03_translator']}
 for module, name in ((bilingual, '02_bilingual'), (corpus, '04_corpus')):
     part = out/name/('0'*16+'.part'); part.mkdir(parents=True)
     module.make(Job(p.recipe, name, at, part, {}, ()))
+try: open('zqxw')
+except SystemExit: print('the hook hears')
 """
 
 
 def test_text_of_a_data_set_is_only_text(runs, tmp_path):
     "Rows that would like to be a command, a path or a program go through 00, 02 and 04 under Python's audit hook, and come out as they were."
     data = tmp_path/'data.jsonl'
-    data.write_text(''.join(json.dumps({'zqxw': h, 'ar': h})+'\n' for h in HOSTILE))
+    data.write_text(''.join(json.dumps({'en': h, 'ar': h})+'\n' for h in HOSTILE))
     (tmp_path/'own.py').write_text(f"""from dataclasses import replace
 import importlib.util
 from hala.core.recipe import Folder
 spec = importlib.util.spec_from_file_location('probe', {str(PROBE)!r}); probe = importlib.util.module_from_spec(spec); spec.loader.exec_module(probe)
-r = probe.RECIPES[0]; one = (Folder({str(data)!r}, (('user', 'zqxw'),)),)
-both = (Folder({str(data)!r}, (('user', 'zqxw'), ('arabic', 'ar'))),)
-RECIPES = [replace(r, size='own', sources=replace(r.sources, instructions=one, pairs=one, human=both))]
+r = probe.RECIPES[0]; one = (Folder({str(data)!r}, (('user', 'en'),)),)
+both = (Folder({str(data)!r}, (('user', 'en'), ('arabic', 'ar'))),)
+RECIPES = [r, replace(r, size='own', sources=replace(r.sources, instructions=one, pairs=one, human=both))]
 """)
     text = tmp_path/'r/probe/text'/('0'*16)
     text.mkdir(parents=True)
     done = subprocess.run([sys.executable, '-c', WATCHED, runs, text, tmp_path/'r/probe'], cwd=tmp_path, capture_output=True, text=True,
                           env={**os.environ, 'HALA_RECIPES': str(tmp_path/'own.py'), 'PYTHONPATH': str(ROOT)})
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.returncode == 0 and 'the hook hears' in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
     assert not [p for p in tmp_path.rglob('*') if 'zqxw' in p.name]
     read = read_rows(text/'instructions.parquet')
     assert [r['messages_source'][0]['content'] for r in read] == HOSTILE

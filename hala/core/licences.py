@@ -43,7 +43,7 @@ def roots(folders # artifacts
         seen[folder] = man; todo += filter(None, (find(folder, key) for key in man['inputs'].values()))
     return sorted(seen)
 
-# %% ../../nbs/core/licences.ipynb #a3904036
+# %% ../../nbs/core/licences.ipynb #3af55035
 def sources_in(folder:Path # artifact
               )->list: # dicts name, revision, licence, rows; empty where it brings nothing from outside
     "The sources that an artifact reads directly: a model taken as it is, or data sets."
@@ -52,7 +52,8 @@ def sources_in(folder:Path # artifact
     if man['inputs']: return []
     import pyarrow as pa, pyarrow.parquet as pq
     columns = ['source', 'revision', 'licence']
-    tables = [pq.read_table(f, columns=columns) for f in sorted(folder.glob('*.parquet')) if set(columns) <= set(pq.read_schema(f).names)]
+    files = [pq.ParquetFile(f) for f in sorted(folder.glob('*.parquet'))] # pq.read_table would import pandas
+    tables = [f.read(columns) for f in files if set(columns) <= set(f.schema_arrow.names)]
     if not tables: return []
     counts = pa.concat_tables(tables).group_by(columns).aggregate([([], 'count_all')]).to_pylist()
     found = [dict(name=c['source'], revision=c['revision'], licence=c['licence'] or 'unknown', rows=c['count_all']) for c in counts]

@@ -13,9 +13,9 @@ from .store import UNLISTED, canonical, key_of, manifest, sha256
 from .text import read_tables
 
 # %% auto #0
-__all__ = ['KEY', 'artifacts', 'of_run', 'story', 'trace_artifact', 'rows_like', 'trace_row', 'counted', 'rows_behind',
-           'trace_figure', 'only_run', 'in_use', 'one_of', 'trace', 'file_difference', 'manifest_differences',
-           'differences', 'run_differences', 'verify']
+__all__ = ['KEY', 'artifacts', 'of_run', 'story', 'trace_artifact', 'rows_like', 'trace_row', 'counted', 'about_rows',
+           'rows_behind', 'trace_figure', 'only_run', 'in_use', 'one_of', 'trace', 'file_difference',
+           'manifest_differences', 'differences', 'run_differences', 'verify']
 
 # %% ../../nbs/core/provenance.ipynb #af0226f1
 KEY = re.compile('[0-9a-f]{16}')
@@ -55,7 +55,7 @@ def trace_artifact(folder:Path # artifact
     sources = sources_behind([folder])
     return dict(kind='artifact', story=story(folder), sources=sources, restrictions=restrictions(sources))
 
-# %% ../../nbs/core/provenance.ipynb #1337d859
+# %% ../../nbs/core/provenance.ipynb #a11e30a8
 def rows_like(folder:Path, # artifact
               start:str # of an id
              )->list: # dicts: file, row
@@ -66,8 +66,8 @@ def rows_like(folder:Path, # artifact
         file = pq.ParquetFile(path)
         if not {'id', 'source', 'source_id', 'messages'} <= set(file.schema_arrow.names): continue
         for group in range(file.num_row_groups):
-            fits = pc.starts_with(file.read_row_group(group, columns=['id'])['id'], start)
-            if pc.any(fits).as_py(): found += [dict(file=path, row=r) for r in file.read_row_group(group).filter(fits).to_pylist()]
+            fits = pc.indices_nonzero(pc.starts_with(file.read_row_group(group, columns=['id'])['id'], start))
+            if len(fits): found += [dict(file=path, row=r) for r in file.read_row_group(group).take(fits).to_pylist()]
     return found
 
 def trace_row(start:str, # of an id
@@ -86,7 +86,7 @@ def trace_row(start:str, # of an id
     return dict(kind='row', row=r, forbids=forbids(r['licence']), found=places, made_by=made_by and f'{made_by.parent.name} {made_by.name}',
                 **{k: v for k, v in trace_artifact(last['folder']).items() if k != 'kind'})
 
-# %% ../../nbs/core/provenance.ipynb #8a004530
+# %% ../../nbs/core/provenance.ipynb #0778d10b
 def counted(row:dict, # of an artifact
             metric:dict, # of a manifest
             *columns:str # in which they must agree
@@ -94,6 +94,14 @@ def counted(row:dict, # of an artifact
     "Whether a metric is about a row."
     said = dict(row, task=row.get('task') or (row.get('source') or '').rsplit('/')[-1] or None)
     return all(said.get(c) in (None, metric[c]) for c in columns)
+
+def about_rows(path:Path # Parquet or JSON Lines
+              )->list: # dicts
+    "What a file says of its rows, their texts apart."
+    if path.suffix != '.parquet': return read_tables(path)
+    import pyarrow.parquet as pq
+    file = pq.ParquetFile(path)
+    return file.read([c for c in file.schema_arrow.names if c in ('id', 'item', 'source', 'task', 'model', 'lang', 'split')]).to_pylist()
 
 def rows_behind(metric:dict, # of a manifest
                 folder:Path # its artifact
@@ -103,7 +111,7 @@ def rows_behind(metric:dict, # of a manifest
     files = [f for d in filter(None, [folder, *inputs]) for pattern in ('*.jsonl', '*.parquet') for f in sorted(d.glob(pattern))
              if d == folder or f.name == 'translations.parquet']
     for f in files:
-        rows = read_tables(f)
+        rows = about_rows(f)
         for found, columns in ((exact, ('model', 'task', 'lang', 'split')), (about, ('model', 'task'))):
             some = [r for r in rows if counted(r, metric, *columns)]
             if some and (found is about or len(some) == metric['n']):
