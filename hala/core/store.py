@@ -18,11 +18,11 @@ from .recipe import HalaError
 # %% auto #0
 __all__ = ['GROUP', 'OUTSIDE', 'UNLISTED', 'LIBRARIES', 'SLICE', 'REFUSED', 'DEATHS', 'schema', 'write_table', 'write_rows',
            'flush', 'write_json', 'canonical', 'key_of', 'meaning', 'core_imports', 'code_key', 'definitions',
-           'path_code', 'progress', 'telling', 'sha256', 'listing', 'processor', 'machine', 'versions',
+           'compiled', 'path_code', 'progress', 'telling', 'sha256', 'listing', 'processor', 'machine', 'versions',
            'write_manifest', 'manifest', 'verify', 'need_whole', 'table_files', 'naming', 'parquet', 'read_rows',
            'slices', 'Table', 'Held', 'writer', 'lock', 'refusal', 'writing', 'alone', 'making', 'framed', 'replay',
-           'append', 'open_log', 'row_key', 'part_name', 'sound', 'Journal', 'Answers', 'numbers', 'read_part',
-           'share_out', 'deaths', 'verify_rows', 'row_states', 'weights']
+           'append', 'open_log', 'facts', 'summed', 'write_decided', 'row_key', 'part_name', 'sound', 'Journal',
+           'Answers', 'numbers', 'read_part', 'share_out', 'deaths', 'verify_rows', 'row_states', 'weights']
 
 # %% ../../nbs/core/store.ipynb #d624597c
 def schema(): # pyarrow.Schema
@@ -124,25 +124,32 @@ def code_key(module:str # dotted name, e.g. 'hala.sft'
         seen[name] = meaning(source); todo += core_imports(source)
     return key_of(seen)
 
-# %% ../../nbs/core/store.ipynb #43a64870
+# %% ../../nbs/core/store.ipynb #36636205
 def definitions(module # imported
                )->dict: # name -> syntax tree
-    "The functions and classes of a module, by name; those of a notebook from its cells."
-    def tree(x): return ast.parse(inspect.cleandoc('\n'+inspect.getsource(x))).body[0]
-    if module.__name__ == '__main__':
-        return {n: tree(x) for n, x in vars(module).items() if inspect.isclass(x) and x.__module__ == '__main__' and not n.startswith('_')}
+    "The functions and classes of a module, by name."
     body = ast.parse(Path(module.__file__).read_text(encoding='utf-8')).body
-    return {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    return {node.name: node for node in reversed(body) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
 
-def path_code(start # class or function
+def compiled(x # class or function of a notebook, where there is no file to read
+            )->str: # of its functions
+    "Byte code, names and constants."
+    functions = [f.__code__ for f in (vars(x).values() if inspect.isclass(x) else [x]) if inspect.isfunction(f)]
+    return str([(c.co_name, c.co_code.hex(), c.co_names, [k for k in c.co_consts if not inspect.iscode(k)]) for c in functions])
+
+# %% ../../nbs/core/store.ipynb #cd9c55f8
+def path_code(start, # class or function
+              without:str='' # a method of the class that is not on the path
              )->str: # 16 hexadecimal digits
     "What a function or a class does, with all of hala that it calls, as a checksum."
     todo, seen, trees = [start], {}, {}
     while todo:
         x = todo.pop(); module = sys.modules[x.__module__]; name = f'{x.__module__}.{x.__name__}'
         if name in seen: continue
+        if x.__module__ == '__main__': seen[name] = compiled(x); continue
         node = trees.setdefault(module.__name__, definitions(module)).get(x.__name__)
         if node is None: continue # made by a call, as namedtuple makes a class
+        if isinstance(node, ast.ClassDef): node.body = [n for n in node.body if not (isinstance(n, ast.FunctionDef) and n.name == without)]
         seen[name] = meaning(ast.unparse(node)); used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
         found = [vars(module)[n] for n in sorted(used) if n in vars(module) and not n.startswith('need_')]
         todo += [f for f in found if inspect.isroutine(f) or inspect.isclass(f) if (f.__module__ or '').startswith('hala.')
@@ -215,7 +222,7 @@ def versions()->dict: # package -> version
         except PackageNotFoundError: pass
     return found
 
-# %% ../../nbs/core/store.ipynb #d23ab8c8
+# %% ../../nbs/core/store.ipynb #1f6d29b7
 def write_manifest(folder, # artifact in the making
                    said:dict # all of it but the checksum
                   )->None:
@@ -233,7 +240,8 @@ def manifest(folder # artifact
         raise HalaError(f'{file} is not what was written; move the folder away and run again')
     return said
 
-def verify(folder # artifact
+def verify(folder, # artifact
+           strangers:bool=True # whether a file that the manifest does not name is a difference; nobody reads it
           )->list: # texts, each naming a file; empty: all is well
     "What differs between an artifact and its manifest."
     folder = Path(folder)
@@ -242,7 +250,7 @@ def verify(folder # artifact
     if said is None: return [f'{folder}/manifest.json is missing']
     listed, there = {f['path']: f for f in said['files']}, {p.relative_to(folder).as_posix() for p in folder.rglob('*') if p.is_file()}
     wrong = [f'{folder/n} is missing' for n in sorted(listed.keys()-there)]
-    wrong += [f'{folder/n} is not in the manifest' for n in sorted(there-listed.keys()-{'manifest.json'})]
+    if strangers: wrong += [f'{folder/n} is not in the manifest' for n in sorted(there-listed.keys()-{'manifest.json'})]
     for n in sorted(there & listed.keys()):
         size = (folder/n).stat().st_size
         if size != listed[n]['bytes']: wrong.append(f'{folder/n} has {size} bytes, not {listed[n]["bytes"]}')
@@ -252,9 +260,9 @@ def verify(folder # artifact
 def need_whole(folder # artifact that is about to be read
               )->None:
     "Refuse, with a HalaError that names the first difference, an artifact that is not what was made."
-    if wrong := verify(folder): raise HalaError(f'{wrong[0]}; delete {folder}, and the run makes it again')
+    if wrong := verify(folder, strangers=False): raise HalaError(f'{wrong[0]}; delete {folder}, and the run makes it again')
 
-# %% ../../nbs/core/store.ipynb #40ec67a1
+# %% ../../nbs/core/store.ipynb #f44664fc
 def table_files(path # table, e.g. folder/'corpus.parquet'
                )->list: # Parquet files, in order
     "The file of a table, or its parts. HalaError where there is none."
@@ -272,7 +280,7 @@ def naming(path # file that is read
     "What pyarrow finds wrong, as a HalaError that names the file."
     import pyarrow as pa
     try: yield
-    except (pa.ArrowException, OSError) as e:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as e:
         said = 'it is missing' if isinstance(e, FileNotFoundError) else str(e).splitlines()[0]
         raise HalaError(f'{path} is damaged ({said}); delete its folder, and the same command makes it again') from None
 
@@ -443,6 +451,42 @@ def open_log(path:Path # made if it is not there
         yield fd, records
     finally: os.close(fd)
 
+# %% ../../nbs/core/store.ipynb #2cb8b7b0
+def facts(rows:list # decided
+         )->dict: # rows in, kept and rejected by reason; tokens; licences of the kept
+    "What the manifest will say of rows."
+    reasons = Counter(r['reason'] for r in rows if r['verdict'] != 'kept')
+    kept = [r for r in rows if r['verdict'] == 'kept']
+    return dict(rows={'in': len(rows), 'kept': len(kept), 'rejected': dict(sorted(reasons.items()))}, tokens=sum(r['tokens'] or 0 for r in rows),
+                licences=sorted({r['licence'] or 'unknown' for r in kept}))
+
+def summed(some:list # of facts
+          )->dict: # the same, of all of them
+    "What the manifest says."
+    reasons = sum((Counter(f['rows']['rejected']) for f in some), Counter())
+    rows = {'in': sum(f['rows']['in'] for f in some), 'kept': sum(f['rows']['kept'] for f in some), 'rejected': dict(sorted(reasons.items()))}
+    return dict(rows=rows, tokens=sum(f['tokens'] for f in some), licences=sorted({x for f in some for x in f['licences']}))
+
+# %% ../../nbs/core/store.ipynb #ea8c247e
+def write_decided(out:Path, # artifact in the making
+                  name:str, # table of the kept rows; the others go to `rejects`
+                  count:int, # slices
+                  decide, # function of a slice's number -> decided rows
+                  told=lambda done, total: None # called with slices
+                 )->dict: # rows, tokens and licences, for the manifest
+    "Decided rows in parts, each part made once."
+    with open_log(out/'decided.log') as (fd, records):
+        done = {r['slice']: r['facts'] for r in records if all((out/n).exists() and sha256(out/n) == c for n, c in r['files'].items())}
+        for k in range(count):
+            if k not in done:
+                rows, files = decide(k), {}
+                for table, verdict in ((name, 'kept'), ('rejects', 'rejected')):
+                    part = out/f'{table}-{k:05d}.parquet'
+                    write_rows(part, [r for r in rows if r['verdict'] == verdict]); files[part.name] = sha256(part)
+                done[k] = facts(rows); append(fd, dict(slice=k, files=files, facts=done[k]))
+            told(k+1, count)
+    return summed([done[k] for k in range(count)])
+
 # %% ../../nbs/core/store.ipynb #d363b5b7
 def row_key(asked, # text, or messages
             *more # texts and numbers that shape the answer too
@@ -550,12 +594,12 @@ def read_part(path:Path # finished
     with naming(path): table = parquet(path).read()
     return table.drop_columns(['key']).combine_chunks()
 
-# %% ../../nbs/core/store.ipynb #d7808180
+# %% ../../nbs/core/store.ipynb #4b5ee733
 @patch
 def complete(self:Answers,
              keys:list, # row keys of a part, each once
              lengths:list, # of what is asked, characters
-             rows:int, # of a batch
+             rows, # function that says how many rows a batch has; called when something is missing
              ask, # function of a list of indices -> one answer each
              none:list, # the answer of a row that kills
              told=lambda done: None # called with the rows done
@@ -568,7 +612,7 @@ def complete(self:Answers,
     if len(elsewhere) == len(keys) and path not in self.logs: return
     with open_log(path) as (fd, records):
         if self.done(name): path.unlink(); return # another process, just now
-        j = Journal(records); rows = j.batch or rows; elsewhere -= j.answers.keys()
+        j = Journal(records); rows = j.batch or rows(); elsewhere -= j.answers.keys()
         append(fd, dict(writer=writer(), batch=rows))
         order = sorted(range(len(keys)), key=lambda i: (-lengths[i], i))
         for k in range(0, len(order), rows):
