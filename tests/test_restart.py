@@ -13,7 +13,7 @@ import psutil
 import pytest
 from conftest import PROBE, ROOT, files, hala, made
 
-from hala.core.pipeline import DEATHS, MARK, started
+from hala.core.pipeline import MARK, SAME, started
 
 
 def begin(runs, *arguments):
@@ -93,12 +93,12 @@ def test_gives_up_after_three_deaths_without_progress(copied):
     without(copied, '06_merge')
     run = begin(copied, '--from', '06', '--to', '06')
     killed = set()
-    while run.poll() is None and len(killed) < DEATHS:
+    while run.poll() is None and len(killed) < SAME:
         kernel = kernel_of(run)
         if kernel.pid not in killed: kernel.kill(); killed.add(kernel.pid)
         time.sleep(.05)
     said = run.communicate(timeout=120)[0].strip().splitlines()
-    assert run.returncode == 1 and sum('started again' in line for line in said) == DEATHS-1
+    assert run.returncode == 1 and sum('started again' in line for line in said) == SAME-1
     assert re.match(r'hala: stage 06 \(merge\): its kernel was killed by signal 9 .* 3 times in a row without getting further', said[-1]), said
     assert 'Traceback' not in '\n'.join(said)
     hala('run', '--size', 'probe', '--runs', copied, '--from', '06', '--to', '06')

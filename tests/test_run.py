@@ -80,7 +80,7 @@ def test_released_models_load_and_checksums_hold(runs):
         if (d/'config.json').exists():
             assert AutoModelForCausalLM.from_pretrained(d).num_parameters() > 10_000 and AutoTokenizer.from_pretrained(d).chat_template
             assert ModelCard.load(d/'README.md').data.license
-        else: assert DatasetCard.load(d/'README.md').data.license and (d/'corpus.parquet').exists()
+        else: assert DatasetCard.load(d/'README.md').data.license and list(d.glob('corpus-*.parquet'))
 
 
 def test_results_are_flat_and_complete(runs):
