@@ -451,7 +451,7 @@ def unanswered(p:Plan # of a size
     "How many batches were begun and neither answered nor taken back."
     return sum(sum(Journal(replay(f)[0]).deaths.values()) for f in (p.runs/p.recipe.family/'rows').glob('*/*.log'))
 
-# %% ../../nbs/core/pipeline.ipynb #bf987705
+# %% ../../nbs/core/pipeline.ipynb #3c531189
 def cause(status:int # of a process that died
          )->str: # for people
     "How a kernel ended."
@@ -463,15 +463,15 @@ def execute(p:Plan, # of a size
            )->None:
     "Run a stage's notebook; where its kernel dies, start it again. HalaError where it fails, or dies over and over."
     gained, begun, stuck, same = written(p, stage), unanswered(p), 0, 0
-    for deaths in range(1, RESTARTS+1):
+    for _ in range(RESTARTS):
         if (status := run_notebook(p, stage, override)) is None: return
         now, left = written(p, stage), unanswered(p)
         stuck = stuck+1 if now == gained else 1
         same = same+1 if (now, left) == (gained, begun) else 1
         gained, begun = now, left
-        if same == SAME or stuck == HALVINGS: break
+        if same == SAME or stuck == HALVINGS: often = f'{max(same, stuck)} times in a row without getting further'; break
         print(f'{stage} {STAGES[stage]}: its kernel {cause(status)}; started again, it goes on from what is written', flush=True)
-    often = f'{deaths} times' if deaths == RESTARTS else f'{max(same, stuck)} times in a row without getting further'
+    else: often = f'{RESTARTS} times'
     raise HalaError(f'stage {stage} ({STAGES[stage]}): its kernel {cause(status)}, {often}; its notebook so far: {p.run}/{stage}_{STAGES[stage]}.ipynb')
 
 # %% ../../nbs/core/pipeline.ipynb #8916dd56
