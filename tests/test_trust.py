@@ -104,17 +104,16 @@ def heard(event, args): # Python tells of every file that is opened, command tha
     if event != 'import' and 'zqxw' in repr(args): raise SystemExit(f'{event}: {args!r}')
 sys.addaudithook(heard)
 from hala.core.pipeline import Job, plan
+from hala.core.store import making, write_manifest
 from hala import bilingual, corpus, sources
 runs, text, out = map(Path, sys.argv[1:])
 p = plan('own', str(runs))
 sources.make_text(Job(p.recipe, 'text', {}, text, {}, ()))
-from hala.core.store import write_json
-write_json(text/'manifest.json', dict(licences=['unknown'], inputs={}))
+write_manifest(text, dict(licences=['unknown'], inputs={}))
 made = {a: next(d for d in (runs/'probe'/a).iterdir() if d.is_dir()) for a in ('01_compress', '03_translator')}
 at = {'text': text, 'teacher': made['01_compress'], 'translator': made['03_translator']}
 for module, name in ((bilingual, '02_bilingual'), (corpus, '04_corpus')):
-    part = out/name/('0'*16+'.part'); part.mkdir(parents=True)
-    module.make(Job(p.recipe, name, at, part, {}, ()))
+    with making(out/name, '0'*16, {}, together=True) as (part, report): module.make(Job(p.recipe, name, at, part, report, ()))
 try: open('zqxw')
 except SystemExit: print('the hook hears')
 """

@@ -43,20 +43,22 @@ def roots(folders # artifacts
         seen[folder] = man; todo += filter(None, (find(folder, key) for key in man['inputs'].values()))
     return sorted(seen)
 
-# %% ../../nbs/core/licences.ipynb #3af55035
+# %% ../../nbs/core/licences.ipynb #66c31b96
 def sources_in(folder:Path # artifact
               )->list: # dicts name, revision, licence, rows; empty where it brings nothing from outside
     "The sources that an artifact reads directly: a model taken as it is, or data sets."
     man = manifest(folder)
     if a := man.get('adopted'): return [dict(name=a['id'], revision=a['revision'], licence=(man['licences'] or ['unknown'])[0], rows=None)]
     if man['inputs']: return []
-    import pyarrow as pa, pyarrow.parquet as pq
+    import pyarrow as pa, pyarrow.compute as pc, pyarrow.parquet as pq
     columns = ['source', 'revision', 'licence']
-    files = [pq.ParquetFile(f) for f in sorted(folder.glob('*.parquet'))] # pq.read_table would import pandas
+    files = [pq.ParquetFile(f) for f in sorted(folder.glob('*.parquet'))] # pq.read_table and Table.group_by would import pandas
     tables = [f.read(columns) for f in files if set(columns) <= set(f.schema_arrow.names)]
     if not tables: return []
-    counts = pa.concat_tables(tables).group_by(columns).aggregate([([], 'count_all')]).to_pylist()
-    found = [dict(name=c['source'], revision=c['revision'], licence=c['licence'] or 'unknown', rows=c['count_all']) for c in counts]
+    table = pa.concat_tables(tables)
+    joined = pc.binary_join_element_wise(*(table[c].cast(pa.string()) for c in columns), '\0', null_handling='replace', null_replacement='')
+    counts = [(*c['values'].split('\0'), c['counts']) for c in pc.value_counts(joined).to_pylist()]
+    found = [dict(name=name, revision=revision or None, licence=licence or 'unknown', rows=n) for name, revision, licence, n in counts]
     return sorted(found, key=lambda s: (s['name'], s['licence'], s['revision'] or ''))
 
 def sources_behind(folders # artifacts
