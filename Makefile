@@ -14,7 +14,7 @@ SHELL = bash
 IN_RANGE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 READY = .venv/installed
 
-.PHONY: help run test lab record
+.PHONY: help run test lab record torture scale
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
@@ -32,6 +32,14 @@ lab: $(READY) ## JupyterLab on the notebooks
 record: $(READY) ## run SIZES, then write their figures to docs/results/, the index notebook and README.md
 	@for size in $(SIZES); do .venv/bin/hala run --size $$size || exit 1; done
 	@.venv/bin/python docs/record.py $(SIZES)
+
+torture: $(READY) ## hundreds of kills at random moments: 02 to 05 of the probe family, every artifact compared byte by byte
+	@.venv/bin/hala run --recipes tests/probe.py --size probe --runs runs/torture
+	@.venv/bin/python tests/crash.py torture runs/torture
+
+ROWS ?= 1000000
+scale: $(READY) ## ROWS generated chats through 04: rows/s, memory, status, resume; to docs/results/scale.json
+	@.venv/bin/python bench/scale.py $(ROWS)
 
 $(READY): settings.ini pyproject.toml constraints.txt setup.py
 	@if ! .venv/bin/python -c '$(IN_RANGE)' 2>/dev/null || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then \

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['MAKERS', 'questions', 'document', 'task_module', 'contained', 'LocalConfig', 'score', 'item', 'lighteval', 'groups',
-           'figures', 'mcnemar', 'spoken', 'translation_metrics', 'chosen', 'make']
+           'figures', 'mcnemar', 'spoken', 'speak', 'translation_metrics', 'chosen', 'make']
 
-# %% ../nbs/07_evaluate.ipynb #2fcd7797
-import json, logging, math, os
+# %% ../nbs/07_evaluate.ipynb #c63ce2eb
+import json, logging, math, os, shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ from .core.engine import Sampling, engine
 from .core.metrics import accuracy, bleu, chrf_metric, exact_match, metric
 from .core.pipeline import Job, run_stage, stage_main
 from .core.recipe import HalaError
-from .core.store import progress, read_rows
+from .core.store import once, progress, read_rows
 from .core.text import chat, content, read_tables
 
 os.environ.setdefault('GIT_PYTHON_REFRESH', 'quiet')  # LightEval asks git for its own commit, and without a git program would not import
@@ -162,7 +163,7 @@ def mcnemar(a:list, # items of one model
     n,m = only_a+only_b, min(only_a, only_b)
     return only_a, only_b, min(1., 2*sum(math.comb(n, i) for i in range(m+1))/2**n)
 
-# %% ../nbs/07_evaluate.ipynb #aa05080f
+# %% ../nbs/07_evaluate.ipynb #8129e98f
 def spoken(e, # engine
            rows:list, # questions with `answers`
            max_tokens:int # of an answer
@@ -171,6 +172,13 @@ def spoken(e, # engine
     outputs = e.generate([chat(r['question']) for r in rows], Sampling(max_tokens))
     def right(text, answers): return any(exact_match([text]*len(answers), answers))
     return [dict(item=r['id'], answer=o.text, correct=right(o.text, r['answers'])) for r, o in zip(rows, outputs)]
+
+def speak(model:Path, # a checkpoint
+          rows:list, # questions with `answers`
+          max_tokens:int # of an answer
+         )->list: # as of `spoken`
+    "The same, by a model that is opened for it."
+    with engine('hf', model) as e: return spoken(e, rows, max_tokens)
 
 # %% ../nbs/07_evaluate.ipynb #8f1a9957
 def translation_metrics(rows:list, # translations of several models
@@ -199,22 +207,24 @@ def chosen(benchmarks:Path, # artifact
         (out/'questions'/f.name).write_text('\n'.join(lines)+'\n', encoding='utf-8')
     return files
 
-# %% ../nbs/07_evaluate.ipynb #099297f5
+# %% ../nbs/07_evaluate.ipynb #ea0b36d6
 def make(job:Job # artifact `07_evaluate`
         )->None:
     "Every question to base, tuned and merged model, and every translation scored."
     ev = job.recipe.evaluate
     files = chosen(job.inputs['benchmarks'], job.out, ev.questions)
-    items, metrics, answers = [], [], []
+    items, metrics, answers, steps = [], [], [], job.out/'steps'
     for label in ('base', 'tuned', 'merged'):
         folder = job.inputs[label]/'model'
-        items += [dict(o, task=o['task'].rsplit('-', 1)[0]) for o in lighteval(folder, files, job.out, label)]
-        with engine('hf', folder) as e:
-            for lang in ('ar', 'en'):
-                found = spoken(e, read_tables(files[f'seen-{lang}'], ev.generate), ev.max_tokens)
-                value, low, high = accuracy([a['correct'] for a in found])
-                metrics.append(metric('generate', 'seen', lang, 'test', label, value, len(found), low, high))
-                answers += [dict(a, model=label, lang=lang) for a in found]
+        for task, file in files.items():
+            found = once(steps/f'{label}-{task}.json', partial(lighteval, folder, {task: file}, job.out, label))
+            items += [dict(o, task=o['task'].rsplit('-', 1)[0]) for o in found]
+        for lang in ('ar', 'en'):
+            asked = read_tables(files[f'seen-{lang}'], ev.generate)
+            found = once(steps/f'{label}-spoken-{lang}.json', partial(speak, folder, asked, ev.max_tokens))
+            value, low, high = accuracy([a['correct'] for a in found])
+            metrics.append(metric('generate', 'seen', lang, 'test', label, value, len(found), low, high))
+            answers += [dict(a, model=label, lang=lang) for a in found]
     rows = [r for d in ('compressed', 'translator') for r in read_rows(job.inputs[d]/'translations.parquet')]
     references = {r['id']: content(r['messages']) for r in read_rows(job.inputs['text']/'translation.parquet')}
     for name, records in (('items', items), ('answers', answers)):
@@ -222,6 +232,7 @@ def make(job:Job # artifact `07_evaluate`
         (job.out/f'{name}.jsonl').write_text(''.join(lines), encoding='utf-8')
     job.report['metrics'] = figures(items) + metrics + translation_metrics(rows, references)
     job.report['rows'] = {'in': len(items), 'kept': len(items), 'rejected': {}}
+    shutil.rmtree(steps)
 
 # %% ../nbs/07_evaluate.ipynb #bb3a5130
 MAKERS = {'07_evaluate': make}

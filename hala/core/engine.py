@@ -226,7 +226,7 @@ OTHER = dict(generate='score', score='generate')
 GENERATED = pa.schema([('text', pa.string()), ('tokens_in', pa.int64()), ('tokens_out', pa.int64()), ('finish', pa.string())])
 SCORED = pa.schema([('logprobs', pa.list_(pa.float64()))])
 
-# %% ../../nbs/core/engine.ipynb #01e1e3c0
+# %% ../../nbs/core/engine.ipynb #a366d5b2
 class Kept:
     "An engine that is asked nothing twice."
     def __init__(self, rows:Path, # runs/<family>/rows
@@ -250,7 +250,7 @@ class Kept:
         return self.engine
     def close(self)->None:
         "Let go of the weights, if they were ever loaded."
-        if self.engine: self.engine.close(); self.engine = None
+        if self.engine: self.engine.close(); self.engine = None; gc.collect()
     def generate(self, prompts:list, sampling:Sampling, seeds:list|None=None, told=lambda done, total: None)->list: # as of an engine
         "Answers to prompts, kept. Held while another process asks for the same."
         return [Output(*a) for a in kept_answers(self, 'generate', sampling, list(zip(prompts, seeds) if seeds else zip(prompts)), told)]
@@ -289,7 +289,7 @@ def ask_for(e:Kept, # engine
     none = ['', 0, 0, 'crashed'] if kind == 'generate' else [[math.nan]]
     e.store(kind, sampling).complete([row_key(*r) for r in requests], lengths, lambda: e.open().rows, ask, none, told)
 
-# %% ../../nbs/core/engine.ipynb #19279fc9
+# %% ../../nbs/core/engine.ipynb #dcc6b98b
 @contextmanager
 def kept(rows:Path, # runs/<family>/rows
          name:str, # of ENGINES
@@ -298,7 +298,7 @@ def kept(rows:Path, # runs/<family>/rows
     "An engine that keeps its answers, freed on exit. HalaError where no engine has that name."
     e = Kept(rows, name, Path(model))
     try: yield e
-    finally: e.close(); gc.collect()
+    finally: e.close()
 
 def generated(e:Kept, # engine
               role:str, # the input that is the model, e.g. 'teacher'

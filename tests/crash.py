@@ -1,0 +1,225 @@
+"""One process that has imported everything and forks a child for each line it reads; the child runs a stage and is killed where the line says.
+test_crash.py uses it, and run as `python tests/crash.py torture RUNS` it does the same many times over (`make torture`)."""
+import gc
+import hashlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+MODULES = {'02': 'bilingual', '03': 'translator', '04': 'corpus', '05': 'sft'}
+HOME = {'02': 'probe/02_bilingual', '03': 'probe/03_translator', '04': 'probe/04_corpus', '05': 'probe/probe/05_sft'}
+INPUTS = {'02': ['text', '01_compress'], '03': ['text', 'base-probe', '02_bilingual'], '04': ['text', '03_translator'], '05': ['base-probe', '04_corpus']}
+# little work, but several parts and several checkpoints of it
+SMALL = {'02': 'bilingual.pairs=6; bilingual.human=4', '03': 'translator.max_steps=4; translator.eval_steps=2; translator.sentences=2',
+         '04': '', '05': 'sft.max_steps=4; sft.eval_steps=2'}
+ROWS = 12 # of the instructions that 04 reads
+real_write, real_fsync = os.write, os.fsync
+
+
+class Instant:
+    "The one stand-in: an engine that answers at once, always the same, and writes down what it was asked."
+    rows, asked, deadly = 4, '', ''
+
+    def __init__(self, model): pass
+
+    def close(self): pass
+
+    def note(self, kind, prompts):
+        texts = [p[-1]['content'] for p in prompts]
+        fd = os.open(self.asked, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        real_write(fd, ''.join(json.dumps([kind, t])+'\n' for t in texts).encode())
+        os.close(fd)
+        if self.deadly and any(self.deadly in t for t in texts): os.kill(os.getpid(), signal.SIGKILL)
+
+    def generate(self, prompts, sampling, seeds=None):
+        from hala.core.engine import Output
+        self.note('generate', prompts)
+        numbers = [int(hashlib.sha256(p[-1]['content'].encode()).hexdigest()[:8], 16) for p in prompts]
+        return [Output(f'ترجمة {n}' if n % 5 else 'not Arabic', 3, n % 9, 'stop' if n % 7 else 'length') for n in numbers]
+
+    def score(self, prompts, continuations):
+        self.note('score', prompts)
+        return [[-b/64 for b in hashlib.sha256(f'{p[-1]["content"]}\0{c}'.encode()).digest()[:4]] for p, c in zip(prompts, continuations)]
+
+
+def die_at(fatal, folder):
+    """Everything that changes the disk below `folder` is a write point. At the one with the number `fatal` this process dies, a write half done.
+    Returns the list whose length is the number of points passed."""
+    seen, folder, changes = [], str(folder), {'os.rename', 'os.remove', 'os.mkdir', 'os.rmdir', 'os.truncate'}
+
+    def point(torn=lambda: None):
+        seen.append(0)
+        if len(seen) == fatal: torn(); os.kill(os.getpid(), signal.SIGKILL)
+
+    def hook(event, args):
+        if event == 'open' and isinstance(args[0], str) and args[0].startswith(folder):
+            if set('wax+') & set(args[1] or '') or not args[1] and args[2] & (os.O_WRONLY | os.O_RDWR): point()
+        elif event in changes and str(args[0]).startswith(folder): point()
+
+    def write(fd, data):
+        point(lambda: real_write(fd, data[:len(data)//2]))
+        return real_write(fd, data)
+
+    def fsync(fd):
+        point()
+        real_fsync(fd)
+    os.write, os.fsync = write, fsync
+    sys.addaudithook(hook)
+    return seen
+
+
+def child(job):
+    "Run a stage as the job says, in this process."
+    from hala.core import engine, pipeline, store
+    from hala.core.recipe import HalaError
+    if job.get('instant', True):
+        engine.ENGINES['hf'] = Instant
+        Instant.asked, Instant.deadly = job['asked'], job.get('deadly', '')
+    store.SLICE = job.get('slice', store.SLICE)
+    if limit := job.get('largest'): resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if job.get('nobody'): os.setuid(65534)
+    p = pipeline.plan('probe', job['runs'], override=job['override'])
+    for a in INPUTS[job['stage']]: # a changed prompt changes the keys of what learned it; here only the stage in question shall see it
+        if not p.folder(a).exists(): p.folder(a).symlink_to(next(p.home(a).iterdir()))
+    seen = die_at(job.get('point'), job['runs'])
+    makers = import_module(f'hala.{MODULES[job["stage"]]}').MAKERS
+    try: pipeline.run_stage(job['stage'], makers, 'probe', job['runs'], override=job['override'])
+    except HalaError as e: Path(job['said']).write_text(str(e)); return 1
+    Path(job['said']).write_text(str(len(seen)))
+    return 0
+
+
+def serve():
+    "The process that forks."
+    import torch
+    torch.set_num_threads(1)
+    for name in MODULES.values(): import_module(f'hala.{name}')
+    from hala.core import pipeline, store
+    pipeline.plan('probe'); store.machine() # what else is slow, once
+    gc.collect(); gc.freeze()
+    print('ready', flush=True)
+    for line in sys.stdin:
+        job = json.loads(line)
+        start = time.perf_counter()
+        pids = [fork(job | dict(said=f'{job["said"]}{k or ""}')) for k in range(job.get('workers', 1))]
+        if 'after' in job: time.sleep(job['after']); os.kill(pids[0], signal.SIGKILL)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        print(json.dumps([codes[0] if len(codes) == 1 else codes, time.perf_counter()-start]), flush=True)
+
+
+def fork(job):
+    "The child's process id."
+    if pid := os.fork(): return pid
+    code = 70 # an exception, whose story is on stderr
+    try: code = child(job)
+    except BaseException: sys.excepthook(*sys.exc_info())
+    finally: sys.stderr.flush(); os._exit(code)
+
+
+class Forker:
+    "The other end: asks for children, prepares folders, compares."
+    def __init__(self, runs, place):
+        self.finished, self.place = Path(runs), Path(place)
+        self.process = subprocess.Popen([sys.executable, __file__, 'serve'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env={**os.environ, 'HALA_RECIPES': str(TESTS/'probe.py'), 'OMP_NUM_THREADS': '1'})
+        assert self.process.stdout.readline() == 'ready\n'
+
+    def ask(self, folder, stage, **job):
+        "(exit code, seconds, what it said: the number of write points or the error) of a child."
+        said, asked = folder/'said', folder/'asked'
+        said.unlink(missing_ok=True)
+        job = dict(stage=stage, runs=str(folder/'runs'), said=str(said), asked=str(asked), override=SMALL[stage], slice=8) | job
+        print(json.dumps(job), file=self.process.stdin, flush=True)
+        code, seconds = json.loads(self.process.stdout.readline())
+        return code, seconds, said.read_text() if said.exists() else ''
+
+    def folder(self, stage, name):
+        "A fresh runs folder with what a stage reads."
+        folder = self.place/name
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder/'runs/probe').mkdir(parents=True)
+        for artifact in INPUTS[stage]:
+            home = self.few(artifact) if stage == '04' else self.finished/'probe'/artifact
+            made, = (d for d in home.iterdir() if d.is_dir())
+            (folder/'runs/probe'/artifact).mkdir()
+            (folder/'runs/probe'/artifact/made.name).symlink_to(made)
+        return folder
+
+    def few(self, artifact):
+        "An input of 04; of the text a copy with few rows."
+        from hala.core.store import listing, manifest, read_rows, write_manifest, write_rows
+        if artifact != 'text': return self.finished/'probe'/artifact
+        copy = self.place/'text'
+        if not copy.exists():
+            shutil.copytree(self.finished/'probe/text', copy)
+            there = next(d for d in copy.iterdir() if d.is_dir())
+            write_rows(there/'instructions.parquet', read_rows(there/'instructions.parquet')[:ROWS])
+            write_manifest(there, manifest(there) | dict(files=listing(there)))
+        return copy
+
+    def unbroken(self, stage, **job):
+        "(folder, bytes of the artifact, seconds, write points, what was asked) of a run that nobody disturbed."
+        folder = self.folder(stage, f'unbroken-{stage}')
+        code, seconds, said = self.ask(folder, stage, **job)
+        assert code == 0, said
+        return folder, artifact(folder, stage), seconds, int(said), asked(folder)
+
+    def close(self): self.process.stdin.close(); self.process.wait(); self.process.stdout.close()
+
+
+def artifact(folder, stage):
+    "Every byte of what a stage made, but for time and machine; nothing half-made may lie beside it."
+    home = folder/'runs'/HOME[stage]
+    left = [p for p in (folder/'runs').rglob('*') if p.suffix in ('.part', '.tmp', '.log')]
+    assert not left, left
+    made, = (d for d in home.iterdir() if d.is_dir())
+    whole = {p.relative_to(made).as_posix(): p.read_bytes() for p in sorted(made.rglob('*')) if p.is_file()}
+    manifest = json.loads(whole.pop('manifest.json'))
+    return whole | {k: v for k, v in manifest.items() if k not in ('seconds', 'machine', 'versions', 'checksum')}
+
+
+def asked(folder):
+    "What the engine was asked, with repetitions."
+    return (folder/'asked').read_text().splitlines() if (folder/'asked').exists() else []
+
+
+def random_moments(forker, stage, moments, seed, **job):
+    "Kill a fresh run at a random moment, finish it, compare; as many times as asked. Returns (kills that hit, rows asked again)."
+    folder, whole, seconds, _, once = forker.unbroken(stage, **job)
+    draw, hit, again = random.Random(seed), 0, 0
+    for k in range(moments):
+        folder = forker.folder(stage, f'random-{stage}')
+        code, *_ = forker.ask(folder, stage, after=draw.uniform(0, seconds), **job)
+        hit += code == -signal.SIGKILL
+        code, _, said = forker.ask(folder, stage, **job)
+        assert code == 0 and artifact(folder, stage) == whole, (stage, k, said)
+        assert len(asked(folder)) <= len(once)+Instant.rows, (stage, k)
+        again += len(asked(folder))-len(once)
+    return hit, again
+
+
+def torture(runs, place):
+    "What `make torture` runs."
+    forker = Forker(runs, place)
+    for stage, moments, instant in (('02', 200, True), ('04', 200, True), ('03', 10, False), ('05', 10, False), ('04', 5, False)):
+        start = time.perf_counter()
+        hit, again = random_moments(forker, stage, moments, seed=stage, instant=instant)
+        print(f'{stage} with {"the instant engine" if instant else "hf"}: {hit} of {moments} kills hit, {again} rows asked again, every artifact '
+              f'byte-identical, {time.perf_counter()-start:.0f} s', flush=True)
+    forker.close()
+
+
+if __name__ == '__main__':
+    if sys.argv[1] == 'serve': serve()
+    if sys.argv[1] == 'torture':
+        with tempfile.TemporaryDirectory() as place: torture(sys.argv[2], Path(place))
