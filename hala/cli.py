@@ -14,8 +14,8 @@ from .core.recipe import HalaError, recipes
 
 # %% auto #0
 __all__ = ['MEANING', 'SHARES', 'WIDTH', 'SOURCES', 'table', 'figure', 'results_table', 'relative', 'how_to_translate',
-           'farewell', 'do_run', 'families', 'status_line', 'state', 'shown', 'spoken', 'brief', 'story_lines',
-           'source_lines', 'row_lines', 'figure_lines', 'trace_lines', 'do_status', 'parser', 'main']
+           'farewell', 'do_run', 'families', 'status_line', 'stale_lines', 'state', 'shown', 'spoken', 'brief',
+           'story_lines', 'source_lines', 'row_lines', 'figure_lines', 'trace_lines', 'do_status', 'parser', 'main']
 
 # %% ../nbs/cli.ipynb #b6892a91
 def table(rows:list # lists of text, the first is the head
@@ -79,7 +79,7 @@ def farewell(p:Plan # of a finished run
     if p.made('03_translator'): lines += ['', 'Translate a sentence:', *(f'  {line}' for line in how_to_translate(p))]
     return '\n'.join(lines)
 
-# %% ../nbs/cli.ipynb #8b95802c
+# %% ../nbs/cli.ipynb #e261aa0f
 def do_run(a # parsed arguments
           )->None:
     "Run what is not done, and show what came out."
@@ -99,12 +99,18 @@ def status_line(row:dict # of `status`
     megabytes = '' if row['bytes'] is None else f"{row['bytes']/1e6:.1f}"
     return [f"{row['stage']} {STAGES[row['stage']]}", row['artifact'], row['state'], row['key'], seconds, megabytes, str(row['others'] or '')]
 
+def stale_lines(rows:list # of `status`
+               )->list: # lines
+    "What would be generated again, and why."
+    some = [(r, r['rows']) for r in rows if r['rows'] and r['rows']['stale']]
+    return [f"{r['artifact']}: {s['stale']} of {s['rows']} rows are stale ({', '.join(s['why'])})" for r, s in some]
+
 def state(a # parsed arguments
          )->None:
     "Families and sizes, or where a size stands."
     found = status(plan(a.size, a.runs, a.name, '; '.join(a.set))) if a.size else families()
     if a.json: print(json.dumps(found, indent=1 if a.size else None))
-    elif a.size: print(table([['stage', 'artifact', 'state', 'key', 'seconds', 'MB', 'other versions'], *map(status_line, found)]))
+    elif a.size: print('\n'.join([table([['stage', 'artifact', 'state', 'key', 'seconds', 'MB', 'other versions'], *map(status_line, found)]), *stale_lines(found)]))
     else: print(table([['family', 'sizes'], *([family, ', '.join(sizes)] for family, sizes in found.items())]))
 
 # %% ../nbs/cli.ipynb #832594fe

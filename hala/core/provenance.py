@@ -198,7 +198,7 @@ def differences(folder:Path # artifact
     except HalaError: return torn
     return torn + count_differences(folder, man) + manifest_differences(folder, man) if man else torn
 
-# %% ../../nbs/core/provenance.ipynb #e0a6239e
+# %% ../../nbs/core/provenance.ipynb #1f2b21f1
 def run_differences(run:Path # runs/<family>/<size>/<name>
                    )->list: # lines
     "Where a run's own files disagree with its artifacts."
@@ -223,8 +223,9 @@ def verify(runs:Path, # folder of all runs
     own = [run] if run else sorted({f.parent for name in ('run.json', 'results.json') for f in runs.glob(f'*/*/*/{name}')})
     homes = {d.parent for d in folders}
     lost = [(h, 'current: names a version that is not there') for h in sorted(homes) if (h/'current').exists() and not any(map(in_use, h.iterdir()))]
-    answers = sorted(runs.glob(f"{run.relative_to(runs).parts[0] if run else '*'}/rows/*/*.parquet"))
-    lost += [(f, 'is not what was answered (checksum); the next run sets it aside and asks again') for f in answers if not store.sound(f)]
+    shared = [run.parents[1]/'rows'] if run else sorted(runs.glob('*/rows'))
+    answers = [f for d in shared for f in d.glob('*/*.parquet')]
+    lost += [(d, line.removeprefix(f'{d}/')) for d in shared for line in store.verify_rows(d)]
     wrong = [(d, line) for d in folders for line in differences(d)] + lost + [(r, line) for r in own for line in run_differences(r)]
     files = [f for d in folders for f in d.rglob('*') if f.is_file()] + answers
     return dict(artifacts=len(folders), files=len(files), bytes=sum(f.stat().st_size for f in files),
