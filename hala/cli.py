@@ -79,7 +79,7 @@ def farewell(p:Plan # of a finished run
     if p.made('03_translator'): lines += ['', 'Translate a sentence:', *(f'  {line}' for line in how_to_translate(p))]
     return '\n'.join(lines)
 
-# %% ../nbs/cli.ipynb #e261aa0f
+# %% ../nbs/cli.ipynb #4a198b60
 def do_run(a # parsed arguments
           )->None:
     "Run what is not done, and show what came out."
@@ -110,7 +110,9 @@ def state(a # parsed arguments
     "Families and sizes, or where a size stands."
     found = status(plan(a.size, a.runs, a.name, '; '.join(a.set))) if a.size else families()
     if a.json: print(json.dumps(found, indent=1 if a.size else None))
-    elif a.size: print('\n'.join([table([['stage', 'artifact', 'state', 'key', 'seconds', 'MB', 'other versions'], *map(status_line, found)]), *stale_lines(found)]))
+    elif a.size:
+        made = table([['stage', 'artifact', 'state', 'key', 'seconds', 'MB', 'other versions'], *map(status_line, found)])
+        print('\n'.join([made, *stale_lines(found)]))
     else: print(table([['family', 'sizes'], *([family, ', '.join(sizes)] for family, sizes in found.items())]))
 
 # %% ../nbs/cli.ipynb #832594fe
