@@ -67,7 +67,8 @@ def test_stopped_within_seconds_and_goes_on(copied, number, artifact, processes)
     start = time.monotonic()
     run.send_signal(number)
     said = run.communicate(timeout=60)[0]
-    assert time.monotonic() - start < 30  # 3 to 5 on a quiet machine
+    took = time.monotonic() - start
+    assert took < 30, took  # generous: other work may share the cores
     assert started(mark) == [] and not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family)
     assert run.returncode == 1 and 'Traceback' not in said and not list(home.glob('*/manifest.json'))
     command = re.search(rf'^hala: stopped in stage {stage}; go on with: hala (run .*)$', said, re.MULTILINE)[1]
