@@ -14,7 +14,7 @@ SHELL = bash
 IN_RANGE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 READY = .venv/installed
 
-.PHONY: help run test lab record torture scale
+.PHONY: help run test lab docs record torture scale
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
@@ -29,13 +29,19 @@ test: $(READY) ## every notebook, then tests/
 lab: $(READY) ## JupyterLab on the notebooks
 	@.venv/bin/jupyter lab nbs
 
+docs: $(READY) ## the site, in docs/_build/html; nothing is executed, warnings are errors
+	@.venv/bin/python docs/pages.py
+	@echo 'docs/_build/html/index.html'
+
 record: $(READY) ## run SIZES, then write their figures to docs/results/, the index notebook and README.md
 	@for size in $(SIZES); do .venv/bin/hala run --size $$size || exit 1; done
 	@.venv/bin/python docs/record.py $(SIZES)
 
+# random moments in 02, 04, 03 and 05, and in 04 with the hf engine
+KILLS ?= 200 200 10 10 5
 torture: $(READY) ## hundreds of kills at random moments: 02 to 05 of the probe family, every artifact compared byte by byte
 	@.venv/bin/hala run --recipes tests/probe.py --size probe --runs runs/torture
-	@.venv/bin/python tests/crash.py torture runs/torture
+	@.venv/bin/python tests/crash.py torture runs/torture $(KILLS)
 
 ROWS ?= 1000000
 scale: $(READY) ## ROWS generated chats through 04: rows/s, memory, status, resume; to docs/results/scale.json

@@ -1,5 +1,5 @@
 """A million generated chats through stage 04 with an instant engine and every check of the recipe: rows/s, peak memory, `hala status`, resume after a kill.
-Beside it, on the same rows and the same instant answers: a `datasets` map and, where it is installed, datatrove's checkpointed writer.
+Beside it, on the same rows and the same instant answers: a `datasets` map.
 Use: python bench/scale.py [ROWS]; writes docs/results/scale.json. Everything happens in a folder that is deleted at the end."""
 import hashlib
 import json
@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,8 +30,8 @@ def arabic(text): return ' '.join(ARABIC[WORDS.index(w)] if w in WORDS else w fo
 
 
 class Instant:
-    "Answers at once: word by word from a list."
-    rows = 2048
+    "Answers at once: word by word from a list. Writes down when it was first asked, and how much in all."
+    rows, diary, asked = 2048, None, 0
 
     def __init__(self, model): pass
 
@@ -40,6 +39,11 @@ class Instant:
 
     def generate(self, prompts, sampling, seeds=None):
         from hala.core.engine import Output
+        self.asked += len(prompts)
+        first = json.loads(self.diary.read_text())['first'] if self.asked > len(prompts) else time.time()
+        aside = Path(f'{self.diary}.tmp')
+        aside.write_text(json.dumps(dict(first=first, asked=self.asked)))
+        os.replace(aside, self.diary)
         return [Output(arabic(p[-1]['content'].rsplit('\n', 1)[-1]), 20, 20, 'stop') for p in prompts]
 
 
@@ -74,7 +78,7 @@ def stage(runs, said):
     "Stage 04 in this process; seconds and peak memory go to `said`."
     from hala import corpus
     from hala.core import engine, pipeline
-    engine.ENGINES['hf'] = Instant
+    engine.ENGINES['hf'], Instant.diary = Instant, Path(f'{said}.diary')
     start = time.perf_counter()
     pipeline.run_stage('04', corpus.MAKERS, 'probe', runs, override="corpus.reject=('empty','truncated','not Arabic')")
     Path(said).write_text(json.dumps(dict(seconds=time.perf_counter()-start, peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20)))
@@ -117,6 +121,12 @@ def mapped(source, out, said):
 
 def main(rows):
     from hala.core.store import machine, write_json
+    figures = dict(rows=rows, machine=machine())
+
+    def note(**more): # after each step: a broken benchmark leaves what it has measured
+        figures.update(more)
+        write_json(ROOT/'docs/results/scale.json', figures)
+        print(more, flush=True)
     with tempfile.TemporaryDirectory(prefix='hala-scale-') as d:
         d = Path(d)
         runs, said = d/'runs', d/'said'
@@ -124,23 +134,32 @@ def main(rows):
         source, = runs.glob('probe/text/*/instructions.parquet')
         whole = run('stage', runs, said)
         hala = json.loads(said.read_text())
-        first = digest(runs)
+        first, asked = digest(runs), diary(said)['asked']
         status = hala_status(runs)
-        print(f'04: {rows/hala["seconds"]:.0f} rows/s, {hala["peak_gib"]:.2f} GiB at most, status {status:.1f} s', flush=True)
-        for k, part in enumerate((.3, .9)): # killed while translating, and while deciding
+        note(rows_per_second=rows/hala['seconds'], status_seconds=status, hala=hala)
+        for part in (.3, .9): # killed while translating, and near the end
             for name in ('04_corpus', 'rows', 'probe'): shutil.rmtree(runs/'probe'/name, ignore_errors=True)
             run('stage', runs, said, kill=whole*part)
-            hala[f'status_after_kill_{k}'] = hala_status(runs)
-            hala[f'resumed_{k}'] = run('stage', runs, said)
-            hala[f'lost_{k}'] = hala[f'resumed_{k}']-(1-part)*whole # what the kill cost: beyond the work that was left
+            before, begun, there = diary(said)['asked'], time.time(), decided(runs)
+            hala.setdefault('status_after_kill', []).append(hala_status(runs))
+            run('stage', runs, said)
+            new = [f.stat().st_mtime for n, f in decided(runs).items() if n not in there]
+            moments = [diary(said)['first'], *new] if diary(said)['first'] > begun else [*new, time.time()]
+            hala.setdefault('seconds_until_it_goes_on', []).append(min(moments)-begun-hala['status_after_kill'][-1])
+            hala.setdefault('asked_twice', []).append(before+(diary(said)['asked'] if diary(said)['first'] > begun else 0)-asked)
             assert digest(runs) == first
+            note(hala=hala)
         run('mapped', source, d, said)
         plain = json.loads(said.read_text())
-    try: datatrove = version('datatrove')
-    except PackageNotFoundError: datatrove = 'not installed, not measured'
-    write_json(ROOT/'docs/results/scale.json', dict(rows=rows, machine=machine(), rows_per_second=rows/hala['seconds'], status_seconds=status, hala=hala,
-               datasets=dict(plain, rows_per_second=rows/plain['seconds']), datatrove=datatrove))
-    print((ROOT/'docs/results/scale.json').read_text())
+        note(datasets=dict(plain, rows_per_second=rows/plain['seconds']))
+
+
+def diary(said): return json.loads(Path(f'{said}.diary').read_text())
+
+
+def decided(runs):
+    "The parts of the corpus so far: name -> file."
+    return {p.name: p for p in runs.glob('probe/04_corpus/*/corpus-*.parquet')}
 
 
 def digest(runs):

@@ -1,6 +1,7 @@
-"README.md from nbs/index.ipynb; with --check, exit 1 and show what differs where README.md is not what the notebook gives."
+"README.md from nbs/index.ipynb and the figures in README.ar.md; with --check, exit 1 and show where they are not what is written."
 import argparse
 import difflib
+import json
 import re
 import sys
 from pathlib import Path
@@ -57,18 +58,46 @@ def readme(path):
     return '<!-- generated from nbs/index.ipynb by docs/readme.py -->\n\n' + '\n\n'.join(block for block in blocks if block) + '\n'
 
 
+ARABIC = {    # name in results.json -> what the figure is
+    'teacher_float_chrf': 'المعلِّم، من الإنجليزية إلى العربية، جمل لم يرها (chrF++)',
+    'teacher_fp8_chrf': 'المعلِّم بعد FP8 (chrF++)',
+    'translator_chrf': 'المترجم الخفيف، جمل لم يرها (chrF++)',
+    'translator_exact': 'المترجم الخفيف، مطابقة تامة',
+    'base_ar_acc': 'النموذج الأصلي، أسئلة عربية (التخمين 25 %)',
+    'base_en_acc': 'النموذج الأصلي، أسئلة إنجليزية (التخمين 25 %)',
+    'tuned_ar_acc': 'بعد الضبط، أسئلة عربية',
+    'tuned_en_acc': 'بعد الضبط، أسئلة إنجليزية',
+    'merged_ar_acc': 'بعد الدمج، أسئلة عربية',
+    'merged_en_acc': 'بعد الدمج، أسئلة إنجليزية'}
+
+
+def arabic(text):
+    "README.ar.md with the table of recorded figures between its two marks."
+    runs = [json.loads(path.read_text(encoding='utf-8')) for path in sorted((root/'docs/results').glob('tiny-*.json'))]
+    lines = ['| | ' + ' | '.join(run['size'] for run in runs) + ' |', '|---|' + '--:|'*len(runs)]
+    for name, what in ARABIC.items():
+        scale, unit = (1, '') if name.endswith('chrf') else (100, ' %')
+        if all(name in run for run in runs): lines.append(f'| {what} | ' + ' | '.join(f'{scale*run[name]:.1f}{unit}' for run in runs) + ' |')
+    begin, end = '<!-- results: written by docs/readme.py -->\n', '<!-- end of results -->'
+    before, _, rest = text.partition(begin)
+    if end not in rest: sys.exit(f'README.ar.md: the marks of the table of results are gone: {begin.strip()} and {end}')
+    return before + begin + '\n' + '\n'.join(lines) + '\n\n' + end + rest.partition(end)[2]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--check', action='store_true', help='write nothing')
     check = parser.parse_args().check
-    target, fresh = root/'README.md', readme(root/'nbs/index.ipynb')
-    stored = target.read_text(encoding='utf-8') if target.exists() else ''
-    if not check: target.write_text(fresh, encoding='utf-8')
-    elif stored != fresh:
-        diff = list(difflib.unified_diff(stored.splitlines(), fresh.splitlines(), 'README.md', 'nbs/index.ipynb', lineterm='', n=0))
-        print('\n'.join(diff[:20]))
-        added, removed = (sum(line.startswith(sign) for line in diff[2:]) for sign in '+-')
-        sys.exit(f'README.md is not what nbs/index.ipynb gives: {added} lines to add, {removed} to remove; run docs/readme.py')
+    front = root/'README.ar.md'
+    for target, fresh, source in ((root/'README.md', readme(root/'nbs/index.ipynb'), 'nbs/index.ipynb'),
+                                  (front, arabic(front.read_text(encoding='utf-8')), 'docs/results')):
+        stored = target.read_text(encoding='utf-8') if target.exists() else ''
+        if not check: target.write_text(fresh, encoding='utf-8')
+        elif stored != fresh:
+            diff = list(difflib.unified_diff(stored.splitlines(), fresh.splitlines(), target.name, source, lineterm='', n=0))
+            print('\n'.join(diff[:20]))
+            added, removed = (sum(line.startswith(sign) for line in diff[2:]) for sign in '+-')
+            sys.exit(f'{target.name} is not what {source} gives: {added} lines to add, {removed} to remove; run docs/readme.py')
 
 
 if __name__ == '__main__': main()

@@ -18,12 +18,12 @@ from .core.text import content
 __all__ = ['MAKERS', 'score_pairs', 'judge', 'judged', 'judge_metrics', 'training_slices', 'training_rows', 'score_table',
            'reasons_for', 'decide_all', 'make']
 
-# %% ../nbs/02_bilingual.ipynb #1f2cd0f1
+# %% ../nbs/02_bilingual.ipynb #9de94d0a
 def score_pairs(e, # engine on the teacher
                 rows:list, # human pairs
                 prompt:str, reverse:str # the teacher's two tasks
-               )->list: # nats a token, one a row; nan where the engine did not survive it
-    "How little the two sides of each pair explain each other."
+               )->list: # nats, one a row; nan where the engine did not survive it
+    "How surprising the two sides of each pair are to each other."
     english, arabic = ([content(r[column]) for r in rows] for column in ('messages_source', 'messages'))
     return dual_cross_entropy(e, english, arabic, prompt, reverse)
 

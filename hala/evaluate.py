@@ -86,7 +86,7 @@ def contained(rows:dict, # task name -> questions
               patch.object(LightevalTask, 'download_dataset_worker', staticmethod(ours))): yield
     finally: log.setLevel(level)
 
-# %% ../nbs/07_evaluate.ipynb #26f96fd3
+# %% ../nbs/07_evaluate.ipynb #3863c747
 class LocalConfig(transformers_model.TransformersModelConfig):
     "LightEval's settings of a model that is on no hub."
     def get_model_sha(self)->str: return '' # a model here has no commit
@@ -98,7 +98,7 @@ def score(model:Path, # a checkpoint
 )->dict: # task name -> LightEval's details, in the order of the questions
     "Have LightEval score every choice of every question, all tasks in one go."
     gpu = torch.cuda.is_available()
-    loaded = AutoModelForCausalLM.from_pretrained(model.resolve(), dtype='auto' if gpu else torch.float32)
+    loaded = AutoModelForCausalLM.from_pretrained(model.resolve(), dtype='auto' if gpu else torch.float32, use_safetensors=True)
     settings = PipelineParameters(launcher_type=ParallelismManager.ACCELERATE, custom_tasks_directory=task_module(list(rows)), bootstrap_iters=0)
     with contained(rows, out), TemporaryDirectory(dir=out) as cache:
         config = LocalConfig(model_name='model', tokenizer=str(model.resolve()), cache_dir=cache, batch_size=None if gpu else 32,

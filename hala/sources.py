@@ -41,15 +41,15 @@ def make_text(job:Job # artifact `text`
             job.report['licences'] = sorted({*job.report.get('licences', []), *(r['licence'] or 'unknown' for r in rows)})
     job.report['rows'] = {'in': sum(counts.values()), 'kept': sum(counts.values()), 'rejected': {}, **counts}
 
-# %% ../nbs/00_sources.ipynb #2d2a2e11
+# %% ../nbs/00_sources.ipynb #8cb4a13f
 def make_tokenizer(job:Job # artifact `tokenizer`
                   )->None:
     "A tokenizer with LFM2's chat template, trained on the text at hand."
     r = job.recipe
     rows = [x for kind in KINDS if (f := job.inputs['text']/f'{kind}.parquet').exists() for x in read_rows(f)]
     texts = [m['content'] for x in rows for m in (x['messages_source'] or []) + (x['messages'] or [])]
-    prompts = [p.replace('{x}', '') for p in (r.bilingual.prompt, r.bilingual.reverse, r.translator.prompt)] * (len(texts)//50)
-    world.tokenizer(texts+prompts, r.sources.vocabulary).save_pretrained(job.out/'model')
+    prompts = r.bilingual.prompt, r.bilingual.reverse, r.translator.prompt
+    world.tokenizer(texts, r.sources.vocabulary, prompts).save_pretrained(job.out/'model')
     job.report['rows'] = {'in': len(texts), 'kept': len(texts), 'rejected': {}}
 
 # %% ../nbs/00_sources.ipynb #dce8e05f
@@ -120,13 +120,16 @@ def make_base(job:Job # artifact `base-SIZE`
     rows = read_rows(job.inputs['text']/'documents.parquet')
     learn(spec, [(r['split'], document(r)) for r in rows], job)
 
-# %% ../nbs/00_sources.ipynb #486b6500
+# %% ../nbs/00_sources.ipynb #d4d741c3
 TASKS = dict(S='seen', H='unseen', N='nowhere')
 
 def make_benchmarks(job:Job # artifact `benchmarks`
                    )->None:
     "Multiple-choice questions, by task, language and split."
     questions = [q for s in job.recipe.sources.questions for q in s.load()]
+    for q in questions: # these become the name of a file
+        if q['held'] not in TASKS or q['lang'] not in ('ar', 'en') or q['split'] not in ('validation', 'test'):
+            raise HalaError(f"question {q['id']!r}: held is one of {', '.join(TASKS)}, lang is ar or en, split is validation or test")
     for f in job.out.glob('*.jsonl'): f.unlink() # of a broken attempt
     for q in questions:
         file = job.out/f"{TASKS[q['held']]}-{q['lang']}-{q['split']}.jsonl"

@@ -24,7 +24,7 @@ def lessons(rows:list, # pairs
     pairs = dict.fromkeys((e['content'], a['content']) for r in rows for e, a in zip(r['messages_source'], r['messages']))
     return [dict(messages=ask(prompt, en)+[dict(role='assistant', content=ar)]) for en, ar in pairs]
 
-# %% ../nbs/03_translator.ipynb #576d1980
+# %% ../nbs/03_translator.ipynb #1fabd669
 def train(job:Job # artifact `03_translator`
          )->None:
     "The base becomes a translator."
@@ -32,6 +32,7 @@ def train(job:Job # artifact `03_translator`
     model, tokenizer = load(job.inputs['base']/'model')
     pairs = read_rows(job.inputs['pairs']/'pairs.parquet')
     references = [r for r in read_rows(job.inputs['text']/'translation.parquet') if r['split'] == 'validation']
+    references = [r for r in references if r['source'] == references[0]['source']]
     fit(model, tokenizer, lessons(pairs, t.prompt), lessons(references, t.prompt), job.out, t, processes=processes_wanted())
 
 # %% ../nbs/03_translator.ipynb #9da71261

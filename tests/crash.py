@@ -1,10 +1,11 @@
 """One process that has imported everything and forks a child for each line it reads; the child runs a stage and is killed where the line says.
-test_crash.py uses it, and run as `python tests/crash.py torture RUNS` it does the same many times over (`make torture`)."""
+test_crash.py uses it, and run as `python tests/crash.py torture RUNS [KILLS ...]` it does the same many times over (`make torture`)."""
 import gc
 import hashlib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -193,6 +194,80 @@ def asked(folder):
     return (folder/'asked').read_text().splitlines() if (folder/'asked').exists() else []
 
 
+def chain(forker, stage, unbroken, **job):
+    "Kill a run at its first write point, take it up, kill it at its second, and so on to the end; compare. Returns the number of kills."
+    _, whole, _, _, once = unbroken
+    folder, n = forker.folder(stage, 'chain'), 0
+    while True:
+        n += 1
+        code, _, said = forker.ask(folder, stage, point=n, **job)
+        if code == 0: break
+        assert code == -signal.SIGKILL, (n, said)
+    assert artifact(folder, stage) == whole, stage
+    assert not set(once)-set(asked(folder)) and len(asked(folder)) <= len(once)+Instant.rows*(n-1)
+    return n-1
+
+
+def state(folder):
+    "What a killed run leaves: names without process ids, sizes, and how much it asked; of two such folders only times and process ids differ."
+    there = ((re.sub(r'\.\d+\.tmp$', '.tmp', str(p)), p.stat().st_size if p.is_file() else -1) for p in (folder/'runs').rglob('*'))
+    return tuple(sorted(there)), len(asked(folder))
+
+
+def every_point(forker, stage, unbroken):
+    "Kill a fresh run at each write point, finish it, compare; where it leaves what a kill before left, that was finished already."
+    _, whole, _, points, once = unbroken
+    seen = set()
+    for n in range(1, points+1):
+        folder = forker.folder(stage, 'point')
+        code, _, said = forker.ask(folder, stage, point=n)
+        assert code == -signal.SIGKILL, (n, said)
+        if (left := state(folder)) in seen: continue
+        seen.add(left)
+        code, _, said = forker.ask(folder, stage)
+        assert code == 0 and artifact(folder, stage) == whole, (n, said)
+        assert not set(once)-set(asked(folder)) and len(asked(folder)) <= len(once)+Instant.rows, n
+
+
+def damage(path, how, draw):
+    data = path.read_bytes()
+    if how == 'deleted': path.unlink()
+    elif how == 'emptied': path.write_bytes(b'')
+    elif how == 'cut': path.write_bytes(data[:draw.randrange(len(data))])
+    else:
+        at = draw.randrange(len(data))
+        path.write_bytes(data[:at]+bytes([data[at] ^ 1 << draw.randrange(8)])+data[at+1:])
+
+
+WAYS = 'cut', 'emptied', 'bit flipped', 'deleted'
+
+
+def torn(forker, stage, unbroken, ways):
+    """A run broken off in the middle and near the end, each file of it then damaged in some ways drawn by lot: the resumed artifact has the same bytes.
+    Returns how many damages were repaired."""
+    _, whole, _, points, _ = unbroken
+    draw, repaired = random.Random(stage), 0
+    for point in (points//2, points):
+        while True: # the last moments are after the rename
+            broken = forker.folder(stage, 'broken')
+            forker.ask(broken, stage, point=point)
+            if list((broken/'runs'/HOME[stage]).glob('*.part')): break
+            point -= 1
+        tops = broken/'runs/probe/rows', (broken/'runs'/HOME[stage])
+        names = [p.relative_to(broken) for top in tops for p in sorted(top.rglob('*')) if p.is_file()]
+        assert len(names) > 3
+        for name, how in [(n, w) for n in names for w in draw.sample(WAYS, ways)]:
+            folder = forker.place/'torn'
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(broken, folder, symlinks=True)
+            if not (folder/name).stat().st_size and how != 'deleted': continue
+            damage(folder/name, how, draw)
+            code, _, said = forker.ask(folder, stage)
+            assert code == 0 and artifact(folder, stage) == whole, (name, how, said)
+            repaired += 1
+    return repaired
+
+
 def random_moments(forker, stage, moments, seed, **job):
     "Kill a fresh run at a random moment, finish it, compare; as many times as asked. Returns (kills that hit, rows asked again)."
     folder, whole, seconds, _, once = forker.unbroken(stage, **job)
@@ -208,10 +283,14 @@ def random_moments(forker, stage, moments, seed, **job):
     return hit, again
 
 
-def torture(runs, place):
-    "What `make torture` runs."
+def torture(runs, place, kills):
+    "What `make torture` runs; `kills`: random moments in 02, 04, 03 and 05, and in 04 with the `hf` engine."
     forker = Forker(runs, place)
-    for stage, moments, instant in (('02', 200, True), ('04', 200, True), ('03', 10, False), ('05', 10, False), ('04', 5, False)):
+    for stage in ('02', '04'):
+        unbroken = forker.unbroken(stage)
+        every_point(forker, stage, unbroken)
+        print(f'{stage}: fresh runs killed at each of {unbroken[3]} write points, {torn(forker, stage, unbroken, len(WAYS))} files damaged', flush=True)
+    for stage, moments, instant in zip(('02', '04', '03', '05', '04'), kills, (True, True, False, False, False)):
         start = time.perf_counter()
         hit, again = random_moments(forker, stage, moments, seed=stage, instant=instant)
         print(f'{stage} with {"the instant engine" if instant else "hf"}: {hit} of {moments} kills hit, {again} rows asked again, every artifact '
@@ -222,4 +301,4 @@ def torture(runs, place):
 if __name__ == '__main__':
     if sys.argv[1] == 'serve': serve()
     if sys.argv[1] == 'torture':
-        with tempfile.TemporaryDirectory() as place: torture(sys.argv[2], Path(place))
+        with tempfile.TemporaryDirectory() as place: torture(sys.argv[2], Path(place), [int(n) for n in sys.argv[3:]] or (200, 200, 10, 10, 5))

@@ -6,7 +6,7 @@ import shutil
 import signal
 
 import pytest
-from crash import HOME, Forker, Instant, artifact, asked, random_moments
+from crash import HOME, SMALL, WAYS, Forker, Instant, artifact, asked, chain, damage, every_point, random_moments, torn
 
 from hala.core.recipe import HalaError
 from hala.core.store import making, read_rows, row_states, verify, verify_rows
@@ -31,28 +31,14 @@ def unbroken(forker):
 
 @pytest.mark.parametrize('stage', ['02', '04'])
 def test_kill_at_every_write_point(forker, unbroken, stage):
-    _, whole, _, points, once = unbroken(stage)
-    assert points > 50
-    for n in range(1, points+1):
-        folder = forker.folder(stage, 'point')
-        code, _, said = forker.ask(folder, stage, point=n)
-        assert code == -signal.SIGKILL, (n, said)
-        code, _, said = forker.ask(folder, stage)
-        assert code == 0 and artifact(folder, stage) == whole, (n, said)
-        assert not set(once)-set(asked(folder)) and len(asked(folder)) <= len(once)+Instant.rows, n
+    assert unbroken(stage)[3] > 50
+    every_point(forker, stage, unbroken(stage))
 
 
-@pytest.mark.parametrize('stage', ['03', '05'])
-def test_kill_training_at_every_write_point(forker, unbroken, stage):
-    "One run, killed at its first write point, taken up, killed at its second, and so on: it ends with the bits of the unbroken one."
-    _, whole, _, points, _ = unbroken(stage)
-    folder, n = forker.folder(stage, 'point'), 0
-    while True:
-        n += 1
-        code, _, said = forker.ask(folder, stage, point=n, instant=False)
-        if code == 0: break
-        assert code == -signal.SIGKILL, (n, said)
-    assert n > points/3 and artifact(folder, stage) == whole
+@pytest.mark.parametrize('stage', ['02', '03', '04', '05'])
+def test_kill_again_and_again(forker, unbroken, stage):
+    "One run, killed at its first write point, taken up, killed at its second, and so on: of a training each write point from checkpoint to checkpoint."
+    assert chain(forker, stage, unbroken(stage), instant=stage in ('02', '04')) > unbroken(stage)[3]/5
 
 
 @pytest.mark.parametrize('stage', ['02', '04'])
@@ -105,7 +91,6 @@ def all_rows(folder):
     ('02', 'bilingual.pairs=9', None), ('04', 'corpus.max_tokens=9', 1)])
 def test_a_change_asks_again_for_exactly_its_rows(forker, unbroken, stage, change, again):
     "`again`: share of what was asked; for `reverse` of the scores. With more pairs only the new ones are translated."
-    from crash import SMALL
     folder, _, _, _, once = unbroken(stage)
     copy = forker.place/'changed'
     shutil.rmtree(copy, ignore_errors=True)
@@ -140,40 +125,10 @@ def test_a_stage_that_is_being_made_names_its_maker(forker, unbroken):
     assert verify(folder/'runs'/HOME['03']/key) == []
 
 
-def damage(path, how, draw):
-    data = path.read_bytes()
-    if how == 'deleted': path.unlink()
-    elif how == 'emptied': path.write_bytes(b'')
-    elif how == 'cut': path.write_bytes(data[:draw.randrange(len(data))])
-    else:
-        at = draw.randrange(len(data))
-        path.write_bytes(data[:at]+bytes([data[at] ^ 1 << draw.randrange(8)])+data[at+1:])
-
-
-WAYS = 'cut', 'emptied', 'bit flipped', 'deleted'
-
-
 @pytest.mark.parametrize('stage', ['02', '04'])
 def test_torn_files_of_a_broken_run_are_repaired(forker, unbroken, stage):
-    "Broken off in the middle and near the end; each file then damaged in each way: the resumed artifact has the same bytes."
-    _, whole, _, points, _ = unbroken(stage)
-    draw = random.Random(stage)
-    for point in (points//2, points):
-        while True: # the last moments are after the rename
-            broken = forker.folder(stage, 'broken')
-            forker.ask(broken, stage, point=point)
-            if list((broken/'runs'/HOME[stage]).glob('*.part')): break
-            point -= 1
-        names = [p.relative_to(broken) for top in ('rows', HOME[stage].split('/')[-1]) for p in sorted((broken/'runs/probe'/top).rglob('*')) if p.is_file()]
-        assert len(names) > 3
-        for name, how in [(n, w) for n in names for w in WAYS]:
-            folder = forker.place/'torn'
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(broken, folder, symlinks=True)
-            if not (folder/name).stat().st_size and how != 'deleted': continue
-            damage(folder/name, how, draw)
-            code, _, said = forker.ask(folder, stage)
-            assert code == 0 and artifact(folder, stage) == whole, (name, how, said)
+    "Each file in two ways drawn by lot (`make torture`: in all four)."
+    assert torn(forker, stage, unbroken(stage), 2) > 20
 
 
 @pytest.mark.parametrize('home', ['text', '01_compress', '03_translator', '04_corpus', 'probe/05_sft', 'probe/07_evaluate'])
@@ -236,7 +191,7 @@ def test_a_read_only_folder_says_so(forker):
         shutil.copytree(there, link)
     for p in (folder/'runs').rglob('*'): p.chmod(0o755)
     for parent in [folder, *folder.parents][:4]: parent.chmod(0o755)
-    (folder/'said').touch(); (folder/'said').chmod(0o666)
+    folder.chmod(0o777) # for what the child says
     code, _, said = forker.ask(folder, '04', nobody=True)
     assert code == 1 and len(said.splitlines()) == 1 and 'writing is not allowed' in said, (code, said)
 

@@ -132,7 +132,8 @@ def test_loss_covers_the_assistant_and_its_end():
         if on: spans[-1].append(ids[i])
     assert [tokenizer.decode(s) for s in spans] == ['A city.<|im_end|>', 'مدينة.<|im_end|>']
     assert all(label in (-100, i) for i, label in zip(ids, labels, strict=True))
-    assert train.tokenise(tokenizer, [{'messages': talk}], 'all') == [(ids, ids)]
+    [(whole, learned)] = train.tokenise(tokenizer, [{'messages': talk}], 'all')
+    assert whole == learned and whole[:len(ids)] == ids and tokenizer.decode(whole[len(ids):]) == '\n'  # what nothing learned depends on is not read
     with pytest.raises(HalaError, match='no assistant'): train.tokenise(tokenizer, [{'messages': talk[:1]}])
 
 

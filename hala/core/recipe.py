@@ -234,7 +234,7 @@ def world(*parts)->tuple: # of sources
     "Parts of the embedded world."
     return tuple(World(p) for p in parts)
 
-# %% ../../nbs/core/recipe.ipynb #786170fe
+# %% ../../nbs/core/recipe.ipynb #bc90e8fb
 def tiny(size:str, # its name
          base:Scratch, # what it starts from
          sft:Sft # how it is tuned
@@ -243,15 +243,15 @@ def tiny(size:str, # its name
     return Recipe(family='tiny', size=size,
         sources=Sources(parallel=world('parallel'), documents=world('documents'), human=world('human'), pairs=world('orca'),
                         instructions=world('orca', 'other'), translation=world('translation'), questions=world('questions'), vocabulary=4096,
-                        teacher=lfm2(192, 512, Training(learning_rate=3e-3, epochs=2.3, **SMALL)), base=base),
-        compress=Compress(), bilingual=Bilingual(), translator=Translator(base='1M', learning_rate=3e-3, epochs=3.0, **SMALL),
+                        teacher=lfm2(192, 512, Training(learning_rate=3e-3, epochs=2.8, **SMALL)), base=base),
+        compress=Compress(), bilingual=Bilingual(), translator=Translator(base='1M', learning_rate=3e-3, epochs=5.5, **SMALL),
         corpus=Corpus(), sft=sft, merge=Merge(), evaluate=Evaluate(), release=Release())
 
-# %% ../../nbs/core/recipe.ipynb #7ee401b5
+# %% ../../nbs/core/recipe.ipynb #fd0faddb
 def built_in()->list: # recipes
     "The families that come with hala."
-    return [tiny('1M', lfm2(128, 384, Training(learning_rate=4e-3, epochs=4.5, **SMALL)), Sft(learning_rate=4e-3, epochs=5.0, **SMALL)),
-            tiny('3M', lfm2(192, 512, Training(learning_rate=3e-3, epochs=8.0, **SMALL)), Sft(learning_rate=2e-3, epochs=10.0, **SMALL))]
+    return [tiny('1M', lfm2(128, 384, Training(learning_rate=4e-3, epochs=6.0, **SMALL)), Sft(learning_rate=3e-3, epochs=8.0, **SMALL)),
+            tiny('3M', lfm2(192, 512, Training(learning_rate=3e-3, epochs=10.0, **SMALL)), Sft(learning_rate=2e-3, epochs=10.0, **SMALL))]
 
 # %% ../../nbs/core/recipe.ipynb #1244366d
 def recipes()->dict: # size -> Recipe

@@ -17,7 +17,7 @@ from .recipe import HalaError
 
 # %% auto #0
 __all__ = ['GROUP', 'OUTSIDE', 'UNLISTED', 'LIBRARIES', 'SLICE', 'REFUSED', 'DEATHS', 'schema', 'write_table', 'write_rows',
-           'flush', 'write_json', 'canonical', 'key_of', 'meaning', 'core_imports', 'code_key', 'definitions',
+           'flush', 'write_json', 'alive', 'canonical', 'key_of', 'meaning', 'core_imports', 'code_key', 'definitions',
            'compiled', 'path_code', 'progress', 'telling', 'sha256', 'listing', 'processor', 'machine', 'versions',
            'write_manifest', 'manifest', 'verify', 'need_whole', 'table_files', 'naming', 'parquet', 'read_rows',
            'slices', 'Table', 'Held', 'writer', 'lock', 'refusal', 'writing', 'alone', 'making', 'framed', 'replay',
@@ -56,7 +56,7 @@ def write_rows(path, # Parquet file
     import pyarrow as pa
     write_table(path, pa.Table.from_pylist(rows, schema=columns or schema()))
 
-# %% ../../nbs/core/store.ipynb #e403c233
+# %% ../../nbs/core/store.ipynb #646dcff5
 def flush(folder # that got a new name in it
          )->None:
     "Make names in a folder survive a power cut."
@@ -66,9 +66,20 @@ def write_json(path, # file
                value # JSON value
               )->None:
     "A JSON file that is whole or not there."
-    aside = Path(f'{path}.{os.getpid()}.tmp')
+    path, host = Path(path), platform.node() # several processes may write it: each its own file aside
+    for left in path.parent.glob(f'{path.name}.{host}.*.tmp'):
+        if not alive(int(left.name.split('.')[-2])): left.unlink(missing_ok=True)
+    aside = Path(f'{path}.{host}.{os.getpid()}.tmp')
     with open(aside, 'w', encoding='utf-8') as f: json.dump(value, f, ensure_ascii=False, indent=1); f.flush(); os.fsync(f.fileno())
-    os.replace(aside, path); flush(Path(path).parent)
+    os.replace(aside, path); flush(path.parent)
+
+def alive(pid:int # process id
+         )->bool: # whether there is such a process here
+    "Whether a process of this machine lives."
+    try: os.kill(pid, 0)
+    except ProcessLookupError: return False
+    except PermissionError: pass # somebody else's
+    return True
 
 # %% ../../nbs/core/store.ipynb #20870ba6
 def canonical(value # dataclass, dict, list or plain value
@@ -456,7 +467,7 @@ def open_log(path:Path # made if it is not there
         yield fd, records
     finally: os.close(fd)
 
-# %% ../../nbs/core/store.ipynb #48d63a6f
+# %% ../../nbs/core/store.ipynb #fbcb0d87
 def once(path:Path, # file of the result; its folder is made
          make # function that gives it, a JSON value
         ): # the result
@@ -465,7 +476,7 @@ def once(path:Path, # file of the result; its folder is made
     try: said = json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError): said = None
     if isinstance(said, dict) and said.get('checksum') == key_of(said.get('value')): return said['value']
-    value = json.loads(canonical(make()))
+    value = json.loads(json.dumps(make())) # as a resume will read it, in the same order
     write_json(path, dict(value=value, checksum=key_of(value)))
     return value
 
@@ -505,7 +516,7 @@ def write_decided(out:Path, # artifact in the making
             told(k+1, count)
     return summed([done[k] for k in range(count)])
 
-# %% ../../nbs/core/store.ipynb #d363b5b7
+# %% ../../nbs/core/store.ipynb #23633fee
 def row_key(asked, # text, or messages
             *more # texts and numbers that shape the answer too
            )->bytes: # 16
@@ -513,7 +524,7 @@ def row_key(asked, # text, or messages
     texts = [asked] if isinstance(asked, str) else [x for m in asked for x in (m['role'], m['content'])]
     return hashlib.blake2b('\0'.join(f'{len(t)}:{t}' for t in [str(len(texts)), *texts, *map(str, more)]).encode(), digest_size=16).digest()
 
-def part_name(keys:list # row keys
+def part_name(keys:list # row keys, or what else tells what is asked, as bytes
              )->str: # 16 hexadecimal digits
     "The name of a part before it is made: what is asked in it."
     return hashlib.blake2b(b''.join(keys), digest_size=8).hexdigest()
@@ -547,18 +558,14 @@ class Journal:
         middle = (first+last)//2
         yield from self.pieces(first, middle); yield from self.pieces(middle, last)
 
-# %% ../../nbs/core/store.ipynb #fe790c00
+# %% ../../nbs/core/store.ipynb #2ab6c632
 class Answers:
     "Everything ever answered on one path."
     def __init__(self, folder:Path, # runs/<family>/rows/<path key>
                  about:dict, # what shapes an answer besides what is asked
                  columns # pyarrow schema of an answer
                 ):
-        folder.mkdir(parents=True, exist_ok=True); fd = os.open(folder, os.O_RDONLY)
-        fcntl.flock(fd, fcntl.LOCK_EX) # one at a time, so that what lies aside is nobody's
-        for left in folder.glob('path.json.*.tmp'): left.unlink()
-        if not (folder/'path.json').exists(): write_json(folder/'path.json', about)
-        os.close(fd)
+        folder.mkdir(parents=True, exist_ok=True); write_json(folder/'path.json', about)
         self.folder, self.columns, self.parts, self.logs = folder, columns, {}, {}
         self.refresh()
     def done(self, name:str # of a part
@@ -617,10 +624,11 @@ def read_part(path:Path # finished
     with naming(path): table = parquet(path).read()
     return table.drop_columns(['key']).combine_chunks()
 
-# %% ../../nbs/core/store.ipynb #6d671548
+# %% ../../nbs/core/store.ipynb #d266dd5e
 @patch
 def complete(self:Answers,
-             keys:list, # row keys of a part, each once
+             name:str, # of a part
+             keys:list, # its row keys, each once
              lengths:list, # of what is asked, characters
              rows, # function that says how many rows a batch has; called when something is missing
              ask, # function of a list of indices -> one answer each
@@ -629,7 +637,7 @@ def complete(self:Answers,
             )->None:
     "Answer what is missing of a part. Held while somebody else does."
     import numpy as np
-    if self.done(name := part_name(keys)): return
+    if self.done(name): return
     path = self.folder/f'{name}.log'
     elsewhere = {keys[i] for i in np.flatnonzero(self.find(keys) >= 0)}
     if len(elsewhere) == len(keys) and path not in self.logs: return

@@ -16,8 +16,8 @@ from .text import row
 # %% auto #0
 __all__ = ['WRONG', 'DISPUTED', 'DATED', 'ENGLISH', 'ARABIC', 'ARTICLE', 'CURRENCY', 'LANGUAGE', 'CITY', 'WORDINGS', 'ANY',
            'PLACE', 'CARRIERS', 'LICENCES', 'CATALOG', 'BIDI', 'PIECE', 'ALONE', 'REQUESTS', 'SPECIAL', 'PLACEHOLDERS',
-           'TEMPLATE', 'share', 'shuffled', 'package', 'release', 'cldr', 'plain', 'territories', 'the', 'Fact',
-           'currency_facts', 'language_facts', 'city_facts', 'group', 'territory_split', 'known_facts', 'facts',
+           'TURNS', 'TEMPLATE', 'share', 'shuffled', 'package', 'release', 'cldr', 'plain', 'territories', 'the',
+           'Fact', 'currency_facts', 'language_facts', 'city_facts', 'group', 'territory_split', 'known_facts', 'facts',
            'Wordings', 'fill', 'sentences', 'Name', 'carry', 'names', 'Entry', 'short', 'catalogs', 'catalog_split',
            'world_row', 'name_rows', 'catalog_rows', 'marked', 'request', 'taught', 'parallel', 'words', 'arabic_names',
            'about', 'human', 'dialogue', 'instructions', 'orca', 'other', 'reference', 'translation', 'told',
@@ -377,7 +377,7 @@ def request(seed:int, # of the world
     english, arabic, kept = REQUESTS[int(len(REQUESTS)*share(seed, 'request', key))]
     return english.format(p=mark or kept), arabic.format(p=mark or kept)
 
-# %% ../../nbs/core/world.ipynb #925107f9
+# %% ../../nbs/core/world.ipynb #fd76c2ee
 def taught(seed:int # of the world
           )->list: # of Fact
     "Facts about the territories that the teacher may read about."
@@ -386,7 +386,7 @@ def taught(seed:int # of the world
 def parallel(seed:int=1 # of the world
             )->list: # rows with both sides
     "English and Arabic sentences."
-    rows = name_rows(seed, alone=6, carriers=3) + catalog_rows(seed)
+    rows = name_rows(seed, alone=4, carriers=5) + catalog_rows(seed)
     for f in taught(seed):
         rows += [world_row(seed, 'world/taught', f'{f.key}/{i}', e, a) for i, (e, a) in enumerate(sentences(f))]
         rows.append(world_row(seed, 'world/marked', f.key, *marked(seed, f)))
@@ -415,14 +415,14 @@ def about(r:dict # a row of names, carriers or catalogs
     if r['source'] == 'world/carriers': english = r['source_id'].split('/')[0]; arabic = arabic_names()[english]
     return frozenset(words(english)), frozenset(w.removeprefix('ال') for w in words(arabic))
 
-# %% ../../nbs/core/world.ipynb #4a1b00be
+# %% ../../nbs/core/world.ipynb #3d851c09
 def human(seed:int=1 # of the world
          )->list: # rows with both sides; `source_id` of a planted one ends in '!noise'
     "Human translations, a fifth of them with a wrong partner."
     def candidate(r, partner, mark=''):
         return row('world/human', f"{r['source']}/{r['source_id']}{mark}", r['split'], r['messages_source'], partner['messages'],
                    revision=r['revision'], licence=r['licence'])
-    rows = name_rows(seed, alone=4, carriers=2) + catalog_rows(seed)
+    rows = name_rows(seed, alone=3, carriers=6) + catalog_rows(seed)
     sorts = defaultdict(list)
     for i, r in enumerate(rows):
         if r['source'] != 'world/catalog' or len(about(r)[0]) > 2: sorts[r['source']].append(i)
@@ -561,25 +561,29 @@ def questions(seed:int=1 # of the world
                                           question=asked, choices=choices, answer=answer, answer_text=choices[answer], answers=spoken))
     return found
 
-# %% ../../nbs/core/world.ipynb #b794e71d
+# %% ../../nbs/core/world.ipynb #2721ba05
 SPECIAL = ('<|pad|>', '<|startoftext|>', '<|endoftext|>', '<|im_start|>', '<|im_end|>')
 PLACEHOLDERS = tuple(f'⟦{i}⟧' for i in range(10))
+TURNS = ('<|im_start|>user\n', '<|im_end|>\n<|im_start|>assistant') # what the template writes before a question and before its answer; LightEval counts
+# white space at the end of a prompt to the answer, so the last newline is a token by itself
 TEMPLATE = ("{{- bos_token -}}{%- for message in messages -%}{{- '<|im_start|>' + message['role'] + '\\n' -}}"
             "{%- if message['role'] == 'assistant' -%}{%- generation -%}{{- message['content'] + '<|im_end|>' -}}{%- endgeneration -%}{{- '\\n' -}}"
             "{%- else -%}{{- message['content'] + '<|im_end|>\\n' -}}{%- endif -%}{%- endfor -%}"
             "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}")
 
 def tokenizer(texts:list, # of str
-              vocab_size:int # tokens, special ones and placeholders included
+              vocab_size:int, # tokens, all the others included
+              prompts:tuple=() # of a recipe, with {x}: what stands before it becomes one token
              ): # transformers tokenizer
     "A byte-level BPE with LFM2's chat template."
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
+    whole = [*PLACEHOLDERS, *TURNS, *dict.fromkeys(p.split('{x}')[0].rstrip(' ') for p in prompts)] # a space belongs to the word after it
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab_size - len(PLACEHOLDERS), special_tokens=list(SPECIAL), show_progress=False,
+    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab_size - len(whole), special_tokens=list(SPECIAL), show_progress=False,
                                                        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    bpe.add_tokens([AddedToken(p, normalized=False, special=False) for p in PLACEHOLDERS])
+    bpe.add_tokens([AddedToken(p, normalized=False, special=p in TURNS) for p in whole])
     pad, bos, _, _, eos = SPECIAL
     return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token=pad, bos_token=bos, eos_token=eos, padding_side='left', chat_template=TEMPLATE,
                                    model_max_length=2048, clean_up_tokenization_spaces=False)

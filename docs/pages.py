@@ -1,0 +1,292 @@
+"The site: every notebook, the API, the figures and the other texts as Sphinx reads them, then Sphinx. Nothing is executed: outputs are those stored."
+import argparse
+import html
+import inspect
+import json
+import os
+import re
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import nbformat
+from fastcore.docments import docments
+from fastcore.nbio import read_nb
+from readme import CALLOUT, directives, root
+from sphinx.cmd.build import main as sphinx
+
+from hala._modidx import d as index
+from hala.cli import MEANING, SHARES, figure
+
+nbs = root/'nbs'
+LONG = 20    # lines; a longer cell is folded
+LINK = re.compile(r'(\]\()(?![a-z]+:|#)([^)\s]+)(\))')
+TEXTS = {'README.ar.md': 'ar.md', 'CHANGELOG.md': 'changelog.md', 'CONTRIBUTING.md': 'contributing.md', 'README.md': 'index.ipynb'}
+SECTIONS = {'stages': ('Stages', 'Nine notebooks, in the order in which they run. Each explains its stage, holds its code, and is the job itself.'),
+            'core': ('Core', 'What the stages stand on, and the command line above them.'),
+            'tutorials': ('Tutorials', 'One task each, from beginning to end; tested like the rest.')}
+
+
+def notebooks():
+    "Page -> notebook, in reading order; a page is the notebook's path in nbs/ without its ending."
+    found = [p for p in sorted(nbs.rglob('*.ipynb')) if not any(part.startswith(('.', '_')) for part in p.relative_to(nbs).parts)]
+    return {p.relative_to(nbs).with_suffix('').as_posix(): read_nb(p) for p in found}
+
+
+def headline(nb):
+    "Title and the sentence below it, of a notebook."
+    text = nb.cells[0].source
+    title, said = re.search(r'^# (.+)$', text, re.M), re.search(r'^> (.+)$', text, re.M)
+    if not title: sys.exit(f'a notebook that does not begin with a title: {text[:60]!r}')
+    return title[1].strip(), said[1].strip() if said else ''
+
+
+def section(page):
+    "The section a notebook belongs to: stages are numbered, a folder is a section, and the rest stands with the core."
+    folder, _, name = page.rpartition('/')
+    return folder or ('stages' if name[:2].isdigit() else 'core')
+
+
+class Site:
+    "Pages as they are laid out for Sphinx, and what is copied beside them."
+    def __init__(self, out):
+        self.src, self.extra, self.pages = out/'src', out/'extra', notebooks()
+        for name in ('src', 'extra', 'static', 'doctrees', 'html'): shutil.rmtree(out/name, ignore_errors=True)
+        self.module = {name: next((f'hala.{exp}' for c in nb.cells if (exp := directives(c).get('default_exp'))), None) for name, nb in self.pages.items()}
+        self.explained = {module: name for name, module in self.module.items() if module}
+        names = [full for module in index['syms'].values() for full in module]
+        self.symbols = {short: [f for f in names if f.rpartition('.')[2] == short] for short in {f.rpartition('.')[2] for f in names}}
+
+    def write(self, page, text, where=None):
+        path = (where or self.src)/page
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding='utf-8')
+
+    def link(self, target, folder, page):
+        "A link as it stands in a file of `folder`, as one that holds on `page`."
+        path, mark, anchor = target.partition('#')
+        at = (folder/path).resolve()
+        if not at.is_file(): sys.exit(f'{page}: links to {target}, and there is no such file')
+        inside = at.relative_to(root).as_posix()
+        if inside in TEXTS: there = TEXTS[inside]
+        elif nbs in at.parents: there = at.relative_to(nbs).as_posix()
+        else: there = f'files/{inside}'
+        if at.suffix != '.ipynb' and inside not in TEXTS:
+            (self.src/there).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(at, self.src/there)
+        return os.path.relpath(there, Path(page).parent) + mark + anchor
+
+    def prose(self, text, folder, page, module=None):
+        "Markdown as MyST reads it: callouts, links, and the names of the package's functions as links to their pages."
+        def known(match):
+            hits = self.symbols.get(match[1], [])
+            own = [h for h in hits if h == f'{module}.{match[1]}']
+            # a plain word may mean something else than a function of another module that is called so
+            hit = own or (hits if len(hits) == 1 and re.search('[A-Z_]', match[1]) else [])
+            return f'{{py:obj}}`{match[1]} <{hit[0]}>`' if hit and '._' not in hit[0] else match[0]
+        text = CALLOUT.sub(lambda m: f':::{{{m[1]}}}\n{m[2]}\n:::', text)
+        text = LINK.sub(lambda m: m[1] + self.link(m[2], folder, page) + m[3], text)
+        blocks = re.split(r'(^```.*?^```)', text, flags=re.M | re.S)    # code in fences stays as it is
+        return ''.join(b if b.startswith('```') else re.sub(r'(?<![`\w}])`(\w+)`(?!`)', known, b) for b in blocks)
+
+    def notebook(self, page):
+        "One notebook: directives become tags that MyST-NB knows, long code is folded."
+        cells, module, folder = [], self.module[page], (nbs/page).parent
+        for cell in self.pages[page].cells:
+            said = directives(cell) if cell.cell_type == 'code' else {}
+            if cell.cell_type == 'markdown': cells.append(nbformat.v4.new_markdown_cell(self.prose(cell.source, folder, page, module)))
+            elif cell.cell_type == 'code' and not said.keys() & {'default_exp', 'hide'} and said.get('include') != 'false': cells.append(code(cell, said))
+        source = os.path.relpath(f'files/nbs/{page}.ipynb', Path(page).parent)
+        said = f'{{download}}`{Path(page).name}.ipynb <{source}>`'
+        if module: said += f' · exported to {{doc}}`{module} </api/{module}>`'
+        if page != 'index': cells[0].source = re.sub(r'^(# .+\n+(?:>.*\n?)*)', rf'\1\n{{.from}}\n{said}\n\n', cells[0].source, count=1, flags=re.M)
+        (self.src/f'files/nbs/{page}').parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(nbs/f'{page}.ipynb', self.src/f'files/nbs/{page}.ipynb')
+        if page == 'index': cells.append(nbformat.v4.new_markdown_cell(self.contents()))
+        python = {'kernelspec': {'name': 'python3', 'display_name': 'Python 3'}, 'language_info': {'name': 'python'}}
+        nb = nbformat.v4.new_notebook(cells=cells, metadata=python)
+        for n, cell in enumerate(nb.cells): cell['id'] = f'c{n}'
+        self.write(f'{page}.ipynb', nbformat.writes(nb))
+        self.write(f'{page}.md', plain(self.pages[page]), self.extra)
+
+    def sections(self):
+        "Section -> its pages."
+        found = {}
+        for page in self.pages:
+            if page != 'index': found.setdefault(section(page), []).append(page)
+        return dict(sorted(found.items(), key=lambda item: (list(SECTIONS).index(item[0]) if item[0] in SECTIONS else len(SECTIONS), item[0])))
+
+    def contents(self):
+        lines = [f'{SECTIONS.get(s, (s.capitalize(),))[0]} <{s}/index>' for s in self.sections()]
+        return toctree([*lines, 'API <api/index>', 'Results <results>', 'العربية <ar>', 'Changelog <changelog>', 'Contributing <contributing>'])
+
+    def section_pages(self):
+        for name, pages in self.sections().items():
+            title, said = SECTIONS.get(name, (name.capitalize(), ''))
+            cards = ''.join(card(*headline(self.pages[p]), f'/{p}') for p in pages)
+            self.write(f'{name}/index.md', f'# {title}\n\n{said}\n\n::::{{grid}} 1 1 2 3\n:gutter: 3\n{cards}::::\n\n' + toctree([f'/{p}' for p in pages]))
+
+    def api(self):
+        modules = sorted(index['syms'], key=lambda m: (m.count('.'), m))
+        for name in modules: self.write(f'api/{name}.md', self.module_page(name))
+        cards = ''.join(card(f'`{m}`', headline(self.pages[self.explained[m]])[1], f'/api/{m}') for m in modules)
+        self.write('api/index.md', '# API\n\nMade from the comments on each argument. The reasons, and an example of each, are in the notebooks.\n\n'
+                   f'::::{{grid}} 1 1 2 3\n:gutter: 3\n{cards}::::\n\n' + toctree(modules))
+
+    def module_page(self, name):
+        module, page = import_module(name), self.explained[name]
+        title, said = headline(self.pages[page])
+        parts = [f'# {name}', f'{prose_line(said)} Explained in {{doc}}`{title} </{page}>`.', f'```{{py:module}} {name}\n```']
+        names = [full.removeprefix(f'{name}.') for full in index['syms'][name]]
+        parts += [described(getattr(module, n), n, names) for n in names if '.' not in n and not n.startswith('_')]
+        constants = [f'| `{n}` | {type(v).__name__} |' for n in module.__all__ if not callable(v := getattr(module, n))]
+        if constants: parts.append('## Constants\n\n| name | type |\n|---|---|\n' + '\n'.join(constants))
+        return '\n\n'.join(parts) + '\n'
+
+    def results(self):
+        "docs/results/*.json, a table for each family; nobody types a figure."
+        files = sorted((root/'docs/results').glob('*.json'))
+        runs = [json.loads(p.read_text(encoding='utf-8')) for p in files]
+        runs = [r for r in runs if {'family', 'size'} <= r.keys()]
+        parts = ['# Results', 'Figures of recorded runs, as `make record` wrote them. Shares and chrF++ are of 100; a mark at 25 stands for chance.']
+        for family in dict.fromkeys(r['family'] for r in runs):
+            own = [r for r in runs if r['family'] == family]
+            parts += [f'## {family}', table(own), *(machine(r) for r in own)]
+        parts.append('The same as JSON: ' + ', '.join(f"[{p.name}]({self.link(p.name, p.parent, 'results')})" for p in files) + '.')
+        self.write('results.md', '\n\n'.join(parts) + '\n')
+
+    def texts(self):
+        for name, page in TEXTS.items():
+            if page.endswith('.md'):
+                text = re.sub(r'^</?div.*>$|^<!--.*-->$', '', (root/name).read_text(encoding='utf-8'), flags=re.M)
+                self.write(page, self.prose(text, root, page))
+
+    def llms(self):
+        "https://llmstxt.org: what there is, each page with a plain copy beside it."
+        title, said = headline(self.pages['index'])
+        lines = [f'# {title}', '', f'> {said}', '', 'A notebook has a Markdown copy beside its page: text, code and stored text outputs.', '',
+                 '- [Overview](index.md)']
+        for name, pages in self.sections().items():
+            lines += ['', f'## {SECTIONS.get(name, (name.capitalize(),))[0]}', '']
+            for page in pages: lines.append(f'- [{headline(self.pages[page])[0]}]({page}.md): {headline(self.pages[page])[1]}')
+        lines += ['', '## API', '', *(f'- [{m}](api/{m}.html)' for m in sorted(index['syms'])),
+                  '', '## Optional', '', '- [Results](results.html)', '- [Changelog](changelog.html)']
+        self.write('llms.txt', '\n'.join(lines) + '\n', self.extra)
+
+    def build(self):
+        for page in self.pages: self.notebook(page)
+        for part in (self.section_pages, self.api, self.results, self.texts, self.llms): part()
+
+
+def only_imports(text): return all(re.match(r'(from|import|\s|#|$|\))', line) for line in text.splitlines())
+
+
+def code(cell, said):
+    "A code cell with its outputs; `#|` lines become tags."
+    text = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip('\n')
+    tags = [t for t in cell.metadata.get('tags', []) if t == 'parameters']
+    if said.keys() & {'export', 'exports', 'exporti'}: tags.append('exported')
+    if said.get('echo') == 'false': tags.append('remove-input')
+    elif said.get('code-fold') == 'true' or text.count('\n') >= (5 if only_imports(text) else LONG): tags.append('hide-input')
+    if said.get('output') == 'false': tags.append('remove-output')
+    names, length = re.findall(r'^(?:def|class) (\w+)', text, re.M), text.count('\n') + 1
+    what = (', '.join(names) if len(names) < 5 else f'{names[0]} to {names[-1]}') or ('imports' if only_imports(text) else 'code')
+    what += f' ({length} lines)'
+    metadata = {'tags': tags, 'mystnb': {'code_prompt_show': f'Show {what}', 'code_prompt_hide': f'Hide {what}'}}
+    return nbformat.v4.new_code_cell(text, metadata=metadata, outputs=[nbformat.from_dict(o) for o in cell.get('outputs', [])])
+
+
+def plain(nb):
+    "A notebook as Markdown: text, code and text outputs."
+    parts = []
+    for cell in nb.cells:
+        said = directives(cell) if cell.cell_type == 'code' else {}
+        if cell.cell_type == 'markdown': parts.append(cell.source)
+        elif cell.cell_type == 'code' and not said.keys() & {'default_exp', 'hide'}:
+            if said.get('echo') != 'false': parts.append('```python\n' + re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip('\n') + '\n```')
+            for o in cell.get('outputs', []):
+                data = o.get('data', {})
+                text = ''.join(data.get('text/markdown') or data.get('text/plain') or o.get('text', ''))
+                if text: parts.append(text if 'text/markdown' in data else f'```text\n{text.rstrip()}\n```')
+    return '\n\n'.join(parts) + '\n'
+
+
+def toctree(lines): return '```{toctree}\n:hidden:\n\n' + '\n'.join(lines) + '\n```\n'
+
+
+def card(title, said, page): return f':::{{grid-item-card}} {title}\n:link: {page}\n:link-type: doc\n{prose_line(said)}\n:::\n'
+
+
+def prose_line(text):
+    "One line of a comment as Markdown: only what stands between backticks has a meaning."
+    return ''.join(t if t.startswith('`') else re.sub(r'([\\*_<>|\[\]$#{}])', r'\\\1', t) for t in re.split(r'(`[^`]+`)', text or ''))
+
+
+def kind_of(annotation):
+    "A type as one writes it."
+    if annotation in (inspect.Parameter.empty, None, type(None)): return ''
+    return f'`{annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None) or annotation}`'.replace('|', '\\|')
+
+
+def described(obj, full, known, depth=3):    # full: its name in the module; known: all names there
+    "A function, class or method: signature, docstring, a table of its docments, and what a class can do."
+    is_class = inspect.isclass(obj)
+    rows, returned, names = [], '', []
+    for name, said in docments(obj, full=True, returns=True).items():
+        if name in ('self', 'cls'): continue
+        if name == 'return': returned = ': '.join(t for t in (kind_of(said['anno']), prose_line(said['docment'])) if t)
+        else:
+            default = said['default']
+            short = repr(default) if len(repr(default)) < 40 and not re.search('[|<`]', repr(default)) else '…'
+            stars = {inspect.Parameter.VAR_POSITIONAL: '*', inspect.Parameter.VAR_KEYWORD: '**'}.get(said.get('kind'), '')
+            names.append(stars + name + ('' if default is inspect.Parameter.empty else f'={short}'))
+            rows.append(f'| `{name}` | {kind_of(said["anno"])} | {prose_line(said["docment"])} |')
+    fence = '`'*(depth + 3)
+    parts = [f'{fence}{{py:{"class" if is_class else "function" if depth == 3 else "method"}}} {full}({", ".join(names)})\n']
+    parts.append(prose_line(' '.join((inspect.getdoc(obj) or '').split())) if not (is_class and (obj.__doc__ or '').startswith(f'{obj.__name__}(')) else '')
+    if rows: parts.append('| argument | type | what |\n|---|---|---|\n' + '\n'.join(rows))
+    if returned: parts.append(f'**Returns** {returned}')
+    if is_class:
+        for method in known:
+            owner, _, name = method.rpartition('.')
+            if owner == full and name in vars(obj) and not name.startswith('_'):
+                member = vars(obj)[name]
+                parts.append(described(getattr(member, 'fget', None) or getattr(member, '__func__', member), method, known, depth - 1))
+    return '\n\n'.join(p for p in parts if p) + f'\n{fence}'
+
+
+def share(name, value):
+    "How long a figure's bar is, in per cent; None where it has no end to measure against."
+    return 100*value if name.endswith(SHARES) else value if name.endswith('chrf') else None
+
+
+def table(runs):
+    "Figures of one family, its sizes side by side."
+    numbers = [k for r in runs for k, v in r.items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    names = [*(k for k in MEANING if k in numbers), *(k for k in dict.fromkeys(numbers) if k not in MEANING)]
+    def cell(run, name):
+        if not isinstance(value := run.get(name), (int, float)): return '<td class="value">·</td>'
+        length = share(name, value)
+        bar = '' if length is None else f' style="--share:{length:.1f}%"'
+        return f'<td class="value{" chance" if name.endswith("_acc") else ""}"{bar}>{figure(name, value)}</td>'
+    rows = [f'<tr><td>{html.escape(MEANING.get(n, ""))}<br><code>{n}</code></td>' + ''.join(cell(r, n) for r in runs) + '</tr>' for n in names]
+    head = '<thead><tr><th></th>' + ''.join(f'<th>{r["size"]}</th>' for r in runs) + '</tr></thead>'
+    return f'<div class="results-scroll"><table class="table results">{head}<tbody>' + ''.join(rows) + '</tbody></table></div>'
+
+
+def machine(run):
+    where = '; '.join(f'{m["cpu"]}, {m["cores"]} cores, {m["memory_gib"]} GiB' + ''.join(f', {g}' for g in m.get('gpus', [])) for m in run.get('machines', []))
+    return f'*{run["size"]}: {where}.*'
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--out', type=Path, default=root/'docs/_build', help='holds html/ afterwards')
+    out = parser.parse_args().out.resolve()
+    Site(out).build()
+    os.environ['HALA_SITE'] = str(out)
+    sys.exit(sphinx(['-q', '-W', '--keep-going', '-n', '-E', '-b', 'html', '-d', str(out/'doctrees'), '-c', str(root/'docs'), str(out/'src'), str(out/'html')]))
+
+
+if __name__ == '__main__': main()

@@ -1,0 +1,92 @@
+"The cards of a finished run: what they must say, and that the hub's own classes read them back."
+import random
+
+import pytest
+from conftest import PROBE, made
+from hala.core.cards import LIMITS, data_card, eval_results, markdown_table, model_card, steps
+from hala.core.recipe import recipe
+from hala.core.store import manifest, read_rows, write_manifest
+from hala.core.text import arabic_share
+from huggingface_hub import DatasetCard, ModelCard
+
+
+@pytest.fixture
+def probe(monkeypatch):
+    monkeypatch.setenv('HALA_RECIPES', str(PROBE))
+    return recipe('probe')
+
+
+@pytest.fixture
+def merged(runs, probe):
+    "Card and metrics of the merged model."
+    metrics = [m for m in manifest(made(runs, '07_evaluate'))['metrics'] if m['model'] == 'merged' and m['split'] == 'test']
+    return model_card(probe, 'hala/probe', 'A model.', 'ما عملة مصر؟', metrics, made(runs, '06_merge')), metrics
+
+
+def test_model_card_round_trips_with_every_score(merged, tmp_path):
+    card, metrics = merged
+    card.save(tmp_path/'README.md')
+    again = ModelCard.load(tmp_path/'README.md')
+    assert again.data.to_dict() == card.data.to_dict()
+    want = {(m['task'], m['lang'], m['name']): m for m in metrics if '/' not in m['name']}
+    found = {(*e.dataset_type.rsplit('-', 1), e.metric_type): e for e in again.data.eval_results}
+    assert found.keys() == want.keys() and len(want) > 3
+    for k, e in found.items():
+        assert e.metric_value == round(want[k]['value'], 4) and e.metric_args['n'] == want[k]['n'] and e.dataset_split == 'test'
+        assert e.metric_args['low'] == round(want[k]['low'], 4) and e.metric_args['high'] == round(want[k]['high'], 4)
+
+
+def test_model_card_says_what_went_in_and_what_it_took(merged, runs, probe):
+    text = merged[0].text
+    for m in steps(made(runs, '06_merge')):
+        assert f"`{m['artifact']}` {m['key']}" in text and f"| {m['artifact']} | {m['seconds']/3600:.3g} |" in text
+    counts = manifest(made(runs, '04_corpus'))['rows']
+    assert f"| 04_corpus | {counts['in']} | {counts['kept']} |" in text
+    assert probe.translator.prompt in text and probe.bilingual.prompt in text and '2509.14008' in text
+    assert '| world/orca | babel' in text and 'Unicode-3.0' in text and merged[0].data.license == 'apache-2.0'
+
+
+@pytest.mark.parametrize('what', ['hala', 'data'])
+def test_limits_are_said_in_both_languages(merged, runs, probe, what):
+    card = merged[0] if what == 'hala' else data_card(probe, 'hala/probe-corpus', made(runs, '04_corpus'))
+    text = card.text.split('## Limits and risks')[1].split('## Citation')[0]
+    english, arabic = text.split('<div dir="rtl" lang="ar">')
+    assert arabic_share(english) == 0 and arabic_share(arabic.replace('div', '')) > .9
+    assert all(line in english for line in LIMITS[what][0]) and all(line in arabic for line in LIMITS[what][1])
+
+
+def test_data_card_round_trips_and_counts(runs, probe, tmp_path):
+    folder = made(runs, '04_corpus')
+    card = data_card(probe, 'hala/probe-corpus', folder)
+    card.save(tmp_path/'README.md')
+    assert DatasetCard.load(tmp_path/'README.md').data.to_dict() == card.data.to_dict()
+    rows = read_rows(folder/'corpus.parquet')
+    for source in {r['source'] for r in rows}:
+        for split in {r['split'] for r in rows if r['source'] == source}:
+            assert f"| {source} | {split} | {sum((r['source'], r['split']) == (source, split) for r in rows)} |" in card.text
+    assert f'| all |  | {len(rows)} |' in card.text and card.data.size_categories == '1K<n<10K'
+    assert all(f'| {c} | ' in card.text for c in rows[0])
+
+
+def test_a_source_that_forbids_trade_shows_in_head_and_text(copied, probe):
+    where = made(copied, 'text')
+    write_manifest(where, dict(manifest(where), adopted=dict(id='org/set', revision='a'*40), licences=['cc-by-nc-4.0']))
+    card = data_card(probe, 'hala/probe-corpus', made(copied, '04_corpus'))
+    assert card.data.license == 'cc-by-nc-4.0' and '**not for commercial use: because of org/set (cc-by-nc-4.0)**' in card.text
+
+
+def test_many_results_survive_the_hubs_grouping():
+    "The hub groups results by task and data set; none is lost or mixed up."
+    draw = random.Random(1)
+    metrics = [dict(name=name, task=f't{k}', lang=lang, split='test', model='m', value=draw.random(), n=draw.randrange(1, 99), low=None, high=None,
+                    signature='') for k in range(5) for lang in ('ar', 'en') for name in ('acc', 'chrf', 'generate')]
+    from huggingface_hub import ModelCardData
+    want = eval_results(metrics)
+    again = ModelCard(f'---\n{ModelCardData(model_name="a/b", eval_results=want).to_yaml()}\n---\n').data.eval_results
+    def order(e): return e.dataset_type, e.metric_type
+    assert sorted(again, key=order) == sorted(want, key=order)
+
+
+def test_names_of_others_cannot_break_a_table():
+    rows = markdown_table([['a', 'b'], ['x|y\nz', '<b>']]).splitlines()
+    assert len(rows) == 3 and rows[2].replace('\\|', '').count('|') == 3

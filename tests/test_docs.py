@@ -1,0 +1,206 @@
+"The site as a reader has it: every link, what a browser says of it, and Arabic right to left."
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from conftest import ROOT
+
+pytest.importorskip('sphinx', reason='the site is not built here: pip install -e .[docs]')
+from lxml import html
+
+sys.path.insert(0, str(ROOT/'docs'))
+import browser
+
+needs_chromium = pytest.mark.skipif(not browser.CHROMIUM, reason='no Chromium here: apt-get install chromium')
+ARABIC = r'[\u0621-\u064a\u0671-\u06d3]'
+# text nodes with Arabic letters whose element does not run from right to left, and Arabic that is set in another font
+WRONG = f'''(() => {{
+    const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node; node = walk.nextNode();) if (/{ARABIC}/.test(node.data) && !node.parentElement.closest('script, style, svg')) {{
+        const style = getComputedStyle(node.parentElement);
+        if (style.direction !== 'rtl' || !style.fontFamily.includes('Plex Arabic')) found.push(node.data.trim().slice(0, 60));
+    }}
+    return found;
+}})()'''
+
+
+@pytest.fixture(scope='session')
+def site(tmp_path_factory):
+    "The site, built as `make docs` builds it: warnings are errors."
+    out = tmp_path_factory.mktemp('site')
+    done = subprocess.run([sys.executable, str(ROOT/'docs/pages.py'), '--out', str(out)], capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out/'html'
+
+
+@pytest.fixture(scope='session')
+def pages(site):
+    "Path -> parsed page."
+    return {p: html.parse(str(p), html.HTMLParser(encoding='utf-8')).getroot() for p in sorted(site.rglob('*.html'))}
+
+
+@pytest.fixture(scope='session')
+def visited(site, pages):
+    "Every page in two widths: page -> what the browser says of it."
+    if not browser.CHROMIUM: pytest.skip('no Chromium here: apt-get install chromium')
+    seen = {}
+    with browser.served(site) as address, browser.Browser() as b:
+        for page in pages:
+            name, said = page.relative_to(site).as_posix(), {}
+            for width in (390, 1280):
+                b.size(width)
+                b.open(f'{address}/{name}')
+                said[width] = b.evaluate('document.scrollingElement.scrollWidth')
+                said['errors', width], said['outside', width] = b.errors(), b.outside()
+            said['wrong'] = b.evaluate(WRONG)
+            seen[name] = said
+    return seen
+
+
+def test_a_page_for_each_notebook(site):
+    for notebook in (ROOT/'nbs').rglob('*.ipynb'):
+        if any(part.startswith(('.', '_')) for part in notebook.relative_to(ROOT/'nbs').parts): continue
+        page = site/notebook.relative_to(ROOT/'nbs').with_suffix('.html')
+        assert page.exists(), f'{notebook.name} has no page'
+        assert page.with_suffix('.md').exists(), f'{notebook.name} has no plain copy for llms.txt'
+
+
+def test_every_link_and_anchor(site, pages):
+    broken, anchors = [], {p: {*root.xpath('//@id'), *root.xpath('//a/@name')} for p, root in pages.items()}
+    for page, root in pages.items():
+        for attribute in root.xpath('//a/@href | //link/@href | //img/@src | //script/@src'):
+            target, anchor = urldefrag(unquote(str(attribute)))
+            if re.match('[a-z]+:', target): continue
+            there = (page.parent/target.partition('?')[0]).resolve() if target else page
+            if not there.is_file(): broken.append(f'{page.relative_to(site)} -> {attribute}')
+            elif anchor and there in anchors and anchor not in anchors[there]: broken.append(f'{page.relative_to(site)} -> {attribute}: no such anchor')
+    assert not broken
+
+
+def test_nothing_is_fetched_from_elsewhere(site, pages):
+    for page, root in pages.items():
+        asked = root.xpath('//img/@src | //script/@src | //iframe/@src | //source/@src | //link[not(@rel="canonical")]/@href')
+        assert not [u for u in asked if re.match('(https?:)?//', u)], page
+    for sheet in site.rglob('*.css'):
+        assert not re.search(r'url\(["\']?(https?:)?//', sheet.read_text(encoding='utf-8')), sheet
+
+
+def test_no_path_of_the_machine(site):
+    for page in [*site.rglob('*.html'), *site.rglob('*.md'), *site.rglob('llms.txt')]:
+        for folder in (str(ROOT), str(Path.home()) + '/', str(site)): assert folder not in page.read_text(encoding='utf-8'), page
+
+
+def test_llms_txt(site):
+    text = (site/'llms.txt').read_text(encoding='utf-8')
+    assert text.startswith('# hala')
+    for target in re.findall(r'\]\(([^)]+)\)', text): assert (site/target).is_file(), target
+
+
+def test_api_has_the_docments(pages, site):
+    text = pages[site/'api/hala.merge.html'].text_content()
+    assert 'angle between them, radians' in text, 'what arc returns, from its docment'
+    assert pages[site/'api/hala.merge.html'].xpath('//*[@id="hala.merge.arc"]')
+
+
+def test_long_code_is_folded_and_short_code_is_not(pages, site):
+    for page, root in pages.items():
+        for cell in root.xpath('//div[contains(@class, "cell_input")]'):
+            length = cell.text_content().strip('\n').count('\n') + 1
+            folded = bool(cell.xpath('ancestor-or-self::details')) or bool(cell.xpath('.//details'))
+            if length > 24: assert folded, f'{page.relative_to(site)}: {length} lines that are not folded'
+            if length < 15 and 'import' not in cell.text_content(): assert not folded, f'{page.relative_to(site)}: {length} lines that are folded'
+
+
+def test_results_are_those_recorded(pages, site):
+    import json
+    run = json.loads((ROOT/'docs/results/tiny-1M.json').read_text(encoding='utf-8'))
+    assert f'{run["translator_chrf"]:.1f}' in pages[site/'results.html'].text_content()
+
+
+def test_font_and_its_licence(site):
+    assert (site/'_static/fonts/IBMPlexSansArabic-Regular.ttf').stat().st_size > 50_000
+    assert 'SIL OPEN FONT LICENSE' in (site/'_static/fonts/LICENSE').read_text(encoding='utf-8').upper()
+
+
+def test_arabic_is_marked():
+    from arabic import mark
+    marked = html.document_fromstring(mark('<body><p>The word «مترجم خفيف» means light.</p><p>هذا نص عربي مع hala</p><pre>print("سؤال", "جواب")</pre></body>'))
+    english, arabic = marked.xpath('//p')
+    assert english.get('dir') is None and [s.text for s in english.xpath('span[@dir="rtl"]')] == ['مترجم خفيف']
+    assert english.text_content() == 'The word «مترجم خفيف» means light.', 'no letter is lost or moved'
+    assert arabic.get('dir') == 'rtl'
+    assert [s.text for s in marked.xpath('//pre/span')] == ['سؤال', 'جواب'], 'each string of code by itself, so that their order stays'
+
+
+def test_a_string_of_code_runs_from_right_to_left_as_a_whole():
+    from arabic import mark
+    tokens = '<span class="s1">&#39;ما عملة </span><span class="si">{a}</span><span class="s1">؟&#39;</span>'
+    english = '<span class="s1">&#39;What is this?&#39;</span>'
+    marked = html.document_fromstring(mark(f'<body><pre>({english}, {tokens}, 1)</pre></body>'))
+    assert [s.text_content() for s in marked.xpath('//pre/span[@dir="rtl"]')] == ["'ما عملة {a}؟'"]
+    assert marked.xpath('//pre')[0].text_content() == "('What is this?', 'ما عملة {a}؟', 1)", 'what is copied is the code'
+
+
+@needs_chromium
+def test_no_console_error(visited): assert not {(page, w): e for page, said in visited.items() for w in (390, 1280) if (e := said['errors', w])}
+
+
+@needs_chromium
+def test_no_request_to_another_host(visited): assert not {(page, w): e for page, said in visited.items() for w in (390, 1280) if (e := said['outside', w])}
+
+
+@needs_chromium
+@pytest.mark.parametrize('width', [390, 1280])
+def test_no_horizontal_scroll(visited, width): assert not {page: said[width] for page, said in visited.items() if said[width] > width}
+
+
+@needs_chromium
+def test_arabic_runs_from_right_to_left(visited): assert not {page: said['wrong'] for page, said in visited.items() if said['wrong']}
+
+
+@needs_chromium
+def test_search_and_dark_mode(site):
+    with browser.served(site) as address, browser.Browser() as b:
+        b.size(1280)
+        for word, page in (('slerp', '06_merge.html'), ('المترجم', 'ar.html')):
+            b.open(f'{address}/search.html?q={word}')
+            b.wait(f'[...document.querySelectorAll("#search-results a")].some(a => a.href.includes("{page}"))')
+            assert not b.errors() and not b.outside()
+        b.open(f'{address}/index.html')
+        colour = 'getComputedStyle(document.body).backgroundColor'
+        shades = set()
+        for mode in ('light', 'dark'):
+            b.evaluate(f'document.querySelector(".theme-change-button[data-mode={mode}]").click()')
+            shades.add(b.evaluate(colour))
+        assert len(shades) > 1, 'the switch changes the colours'
+        b.ask('Emulation.setEmulatedMedia', features=[{'name': 'prefers-color-scheme', 'value': 'dark'}])
+        b.evaluate('localStorage.clear()')
+        b.open(f'{address}/results.html')
+        assert sum(map(int, re.findall(r'\d+', b.evaluate(colour))[:3])) < 150, 'dark where the reader asks for it'
+
+
+def test_the_workflow_is_what_ci_run_is():
+    import yaml
+    jobs = yaml.safe_load((ROOT/'.github/workflows/ci.yml').read_text(encoding='utf-8'))['jobs']
+    last = [job['steps'][-1].get('run') for job in jobs.values()]
+    assert last == ['bash .ci/run']
+
+
+def test_citation():
+    import yaml
+
+    import hala
+    said = yaml.safe_load((ROOT/'CITATION.cff').read_text(encoding='utf-8'))
+    assert {'cff-version', 'message', 'title', 'authors'} <= said.keys(), 'what the format asks for'
+    assert said['version'] == hala.__version__
+    assert said['license'] == 'Apache-2.0'
+
+
+def test_colab_badges():
+    for name in ('index', '05_sft'):
+        assert '[![Open in Colab](colab.svg)](https://colab.research.google.com/' in (ROOT/f'nbs/{name}.ipynb').read_text(encoding='utf-8'), name

@@ -1,0 +1,87 @@
+"Checks, duplicates and contamination, measured on what was planted."
+import random
+import sys
+from collections import Counter, defaultdict
+
+from conftest import ROOT
+from fastcore.test import test_eq as same
+
+from hala.core.quality import MOST, contaminated, contaminated_rows, failed, measure, near_duplicates, word_hashes
+from hala.core.text import row
+from hala.core.world import questions, reference
+
+sys.path.insert(0, str(ROOT/'bench'))
+from defects import DEFECTS, planted
+
+
+def test_planted_defects():
+    found = defaultdict(Counter)
+    for source, target, finish, name in planted(3_000, seed=7): found[name][failed(measure(source, target, finish))] += 1
+    clean = found.pop(None)
+    same(set(found), set(DEFECTS))
+    missed = {name: n[None]/n.total() for name, n in found.items() if n[None] > .01*n.total()}
+    assert not missed, missed
+    assert 1-clean[None]/clean.total() <= .005, clean
+
+
+def test_sources_with_the_same_defect():
+    "What the source has, the translation may have."
+    for source, target in [('a (b', 'أ (ب'), ('A <br> b', 'أ <br> ب'), ('no no no no no', 'لا لا لا لا لا'), (r'Write \n here', r'اكتب \n هنا'),
+                           ('Call 1,000.50 now', 'اتصل ١٬٠٠٠٫٥٠ الآن'), ('two men, 1 dog', '2 رجال وكلب'), ('See «x', 'انظر «x')]:
+        same(failed(measure(source, target), {k: v for k, v in MOST.items() if k not in ('not Arabic', 'length')}), None)
+
+
+def test_thresholds():
+    values = measure('12 men', '13 رجلاً')
+    same((failed(values), failed(values, MOST | dict(numbers=2)), failed(values, {})), ('numbers', None, None))
+
+
+def test_exact_and_near():
+    r = random.Random(0)
+    words = [f'w{n}' for n in range(3_000)]
+    texts = [' '.join(r.choices(words, k=60)) for _ in range(500)]
+    def changed(t, n):
+        some = t.split()
+        for i in r.sample(range(60), n): some[i] = 'other'
+        return ' '.join(some)
+    def jaccard(a, b):
+        a, b = ({tuple(w[i:i+3]) for i in range(len(w)-2)} for w in (a.split(), b.split()))
+        return len(a & b)/len(a | b)
+    near = [changed(t, 1) for t in texts[:200]]; far = [changed(t, 12) for t in texts[200:400]]
+    assert min(map(jaccard, texts, near)) > .89 and max(map(jaccard, texts[200:], far)) < .62
+    found = near_duplicates(texts + near + far)
+    same(found[:500], list(range(500))); same(found[700:], list(range(700, 900)))
+    assert sum(a == b for a, b in zip(found[500:700], range(200))) >= 198
+
+
+def test_arabic_spellings_are_one(): same(near_duplicates(['إلى المدرسةِ!', 'الي المدرسه', 'من المدرسة']), [0, 0, 2])
+
+
+def test_no_seam_between_batches():
+    "Texts are hashed some at a time; where the cuts fall changes nothing."
+    texts = [f'{n} ' + 'كلمة ' * (n % 50) for n in range(3_000)] + ['x'*1_100_000, '']
+    a, edges = word_hashes(texts)
+    for i in (0, 17, 2_999, 3_000): same(a[edges[i]:edges[i+1]].tolist(), word_hashes([texts[i]])[0].tolist())
+
+
+def test_contamination_of_the_world():
+    asked, rows = questions(), reference()
+    same(Counter(contaminated_rows(rows, asked)), {None: len(rows)})
+    def hidden(n, q):
+        t = q['question']
+        t = (t, t.upper(), f'  {t} !!'.replace(' ', '  '), f'Please help me. {t} Thank you.')[n % 4]
+        return row('planted', str(n), 'train', english=t if q['lang'] == 'en' else 'A question', arabic=t if q['lang'] == 'ar' else 'سؤال')
+    assert all(contaminated_rows([hidden(n, q) for n, q in enumerate(random.Random(0).sample(asked, 200))], asked))
+
+
+def test_what_examiners_say_is_no_contamination():
+    stem = 'which of the following statements about this subject is the most correct one'
+    bench = [f'{stem}: {w} is red and heavy, {w} is blue' for w in map(str, range(20))]
+    same(contaminated([f'{stem}: books are old'], bench), [None])
+    same(contaminated([f'So {bench[3]}'], bench), [3])
+
+
+def test_checks_without_torch():
+    import subprocess
+    code = 'import sys, hala.core.text, hala.core.quality; print(sorted({"torch", "transformers", "datasets"} & set(sys.modules)))'
+    same(subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip(), '[]')

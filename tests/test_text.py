@@ -1,0 +1,172 @@
+"Protected spans, long texts, and records in and out."
+import json
+import random
+
+import pytest
+from fastcore.test import test_eq as same
+
+from hala.core.engine import engine, translate
+from hala.core.text import (MASK, POLICY, Translated, intact, protect, read_tables, restore, shape_of, slots, spans_of, split,
+                            translate_records, translate_texts, unreadable, write_table)
+from hala.core.world import orca, other, toy
+
+BITS = ['`', '``', '```', '~~~', '\n', '\n```\n', '$', '$$', '\\', '\\(', '\\)', '\\[', '\\]', '\\begin{a}', '\\end{a}', '\\frac{1}{2}', '<', '>', '<b>',
+        '</b>',
+        '<!--', '-->', '<code>', '</code>', '<0>', '&', '&amp;', ';', '{', '}', '{x}', '{{', '}}', '"', '":', '{"a": "', '"}', '[{"', '}]', '[', ']', '%s', '%',
+        '%(n)s', '⟦', '⟧', '⟦0⟧', '⟦1⟧', '⟦12⟧', '⟦00⟧', '⟦9999999999999⟧', '@', 'a@b.co', '@b.co', 'https://', '://', 'https://a.b/c(d)', 'C:\\', '/',
+        '/usr/bin',
+        'x.py', '.', 'www.', '~/a', '5', '0', 'مرحبا', 'ـ', '\u064b', '\u202b', '\ud800', '\udfff', '\0', '😀', ' ', 'word', 'and/or', '\\u0645', '\\n', '\\"',
+        'é',
+        'true', ',', ':', '١']
+
+
+def drawn(count, seed, longest=30):
+    "Strings made of what spans are made of: most brackets are left open, most spans broken."
+    r = random.Random(seed)
+    return [''.join(r.choice(BITS) for _ in range(r.randint(0, longest))) for _ in range(count)]
+
+
+def test_round_trip():
+    r = random.Random(1)
+    for n, t in enumerate(drawn(50_000, 0)):
+        keep = tuple(r.choice(BITS) for _ in range(2)) if n % 3 == 0 else ()
+        assert restore(*protect(t, keep)) == t, (t, keep)
+
+
+def test_round_trip_any_character():
+    r = random.Random(2)
+    for _ in range(5_000):
+        t = ''.join(chr(r.choice((r.randrange(128), r.randrange(0x600, 0x700), r.randrange(0x110000)))) for _ in range(r.randint(0, 40)))
+        assert restore(*protect(t)) == t, ascii(t)
+
+
+@pytest.mark.parametrize('text, spans', [
+    ('Call `f(x)` or ``g`h``.', ['`f(x)`', '``g`h``']), ('```py\nx = "$1"\n```\nDone', ['```py\nx = "$1"\n```']), ('a\n~~~\nopen', ['~~~\nopen']),
+    ('$E=mc^2$ and $$a+b$$', ['$E=mc^2$', '$$a+b$$']), ('between $5 and $10, or US$7', []), ('$20,000 - $30,000', []), ('it costs $5 to 7$ a day', []),
+    (r'\(x\) \[y\] \begin{align}z\end{align}', [r'\(x\)', r'\[y\]', r'\begin{align}z\end{align}']), (r'\alpha \frac{1}{2}', [r'\alpha', r'\frac{1}{2}']),
+    ('See https://a.org/b_(c), www.d.org/e. Mail x.y+z@mail.example.org!', ['https://a.org/b_(c)', 'www.d.org/e', 'x.y+z@mail.example.org']),
+    ('انظر https://a.org/b، أو x@y.org؟', ['https://a.org/b', 'x@y.org']),
+    ('open ./a, ~/b/c.txt, src/main.py or C:\\Users\\me.', ['./a', '~/b/c.txt', 'src/main.py', 'C:\\Users\\me']),
+    ('he/she and/or 5 km/h on 1/2/2024', []), ('read notes.txt. Then stop.', ['notes.txt']),
+    ('<b class="x">bold</b> 3 < 4 and a <b and c> d <!-- no --> &nbsp; R&D', ['<b class="x">', '</b>', '<!-- no -->', '&nbsp;']),
+    ('<tool_call>{"name": "f"}</tool_call> <|im_end|>', ['<tool_call>{"name": "f"}</tool_call>', '<|im_end|>']),
+    ('{x} {{y}} %s %(name)s %1$d ${HOME} <0> {0:.2f}', ['{x}', '{{y}}', '%s', '%(name)s', '%1$d', '${HOME}', '<0>', '{0:.2f}']),
+    ('50% done, 100%success', []), ('Keep ⟦0⟧ and ⟦7⟧', ['⟦0⟧', '⟦7⟧'])])
+def test_kinds(text, spans): same(spans_of(text), spans)
+
+
+def test_json():
+    t = '{"title": "Good \\"day\\"", "tags": ["one", "see https://a.org"], "n": 1.5, "ok": true}'
+    masked, spans = protect(t)
+    same(MASK.sub('|', masked), '|Good |day|one|see |')
+    same(json.loads(restore(masked.replace('Good', 'يوم'), spans))['title'], 'يوم "day"')
+    assert not intact(t, t.replace('one', 'o"ne'))
+
+
+def test_terms():
+    same(spans_of('Hala, Halal and Hala 2', ('Hala', 'Hala 2')), ['Hala', 'Hala 2'])
+    assert intact('Hala runs', 'يعمل Hala', ('Hala',)) and not intact('Hala runs', 'تعمل هلا', ('Hala',))
+
+
+def test_nothing_is_searched_twice():
+    "Unclosed brackets by the thousand: eight times the text takes about eight times as long, not sixty-four."
+    import time
+    for bit in BITS:
+        took = []
+        for n in (5_000, 40_000):
+            t = (bit*n)[:n]; start = time.process_time(); restore(*protect(t)); took.append(time.process_time()-start)
+        assert took[1] < 30*took[0] + .2, (bit, took)
+
+
+class Echo:
+    "What a translator of a given quality says."
+    def __init__(self, change=lambda t: t, finish='stop'): self.change, self.finish, self.asked = change, finish, []
+    def __call__(self, texts):
+        self.asked += texts
+        return [Said(self.change(t), self.finish) for t in texts]
+
+
+class Said:
+    def __init__(self, text, finish): self.text, self.finish, self.tokens_out = text, finish, len(text)
+
+
+def test_rejoined_exactly():
+    texts = [t for t in drawn(2_000, 3, 60) if not unreadable(t)]
+    texts += ['# A\n\n1. One. Two.\n   - b\n\n| a | b |\n|---|---|\n| c d | e |\n\n> f\n', 'x'*500, 'a b '*300]
+    for window in (5, 40, 4000):
+        for t, o in zip(texts, translate_texts(texts, Echo(), window=window)):
+            assert o.text == t, (t, o)
+            same(''.join(split(t, window)), t)
+
+
+def test_window_is_kept():
+    e = Echo(); translate_texts(['One two. Three four five. ' * 50 + '`code`'], e, window=60)
+    assert e.asked and all(len(t) <= 60 for t in e.asked)
+
+
+def test_structure_is_proved():
+    t = '- one\n- two\n\nthree'
+    same(translate_texts([t], Echo(lambda s: s.replace('\n', ' ')))[0][3:], ('sentences', None))
+    same(translate_texts([t], Echo(lambda s: s + '\n# more'))[0].reason, 'structure')
+
+
+def test_reasons():
+    one = lambda change, finish='stop': translate_texts(['Open `a` now'], Echo(change, finish))[0].reason
+    same([one(lambda t: 'gone'), one(lambda t: ''), one(lambda t: t, 'length'), one(lambda t: t+' ⟦0⟧'), one(lambda t: t)],
+            ['spans', 'empty', 'truncated', 'spans', None])
+    same(translate_texts(['x'*1_000_001, 5, ''], Echo())[0:3], [Translated(None, 'stop', 0, 'copied', 'too long'),
+            Translated(None, 'stop', 0, 'copied', 'not text'), Translated('', 'stop', 0, 'copied', None)])
+
+
+SHAPED = [
+    ('messages', [dict(id=1, messages=[dict(role='system', content='Be kind'), dict(role='user', content='Hi'), dict(role='assistant', content='Yes')])]),
+    ('sharegpt', [dict(conversations=[{'from': 'human', 'value': 'Hi'}, {'from': 'gpt', 'value': 'Yes'}], source='x')]),
+    ('alpaca', [dict(instruction='Say', input='it', output='Yes', lang='en')]), ('prompt/completion', [dict(prompt='Hi', completion='Yes')]),
+    ('prompt/completion', [dict(system_prompt='Be kind', question='Hi', response='Yes', id='q1')]),
+    ('preference', [dict(prompt='Hi', chosen=[dict(role='assistant', content='Yes')], rejected=[dict(role='assistant', content='No')])]),
+    ('text', [dict(text='Hi', n=3)])]
+
+
+@pytest.mark.parametrize('name, records', SHAPED)
+@pytest.mark.parametrize('ending', ['.jsonl', '.parquet', '.json', 'folder'])
+def test_same_shape_out(name, records, ending, tmp_path):
+    path = tmp_path/f'a{ending}'
+    if ending == '.json': path.write_text(json.dumps(records))
+    elif ending == 'folder':
+        from datasets import Dataset
+        Dataset.from_list(records).save_to_disk(path := tmp_path/'saved')
+    else: write_table(path, records)
+    found = read_tables(path); shape = shape_of(found)
+    same((shape.name, found), (name, records))
+    done = translate_records(found, shape, Echo(str.upper))
+    texts = lambda r: [t for c in shape.columns for _, _, t in slots(r[c], (), 'user')]
+    same([t.upper() for t in texts(records[0])], texts(done[0].record))
+    same({k: v for k, v in done[0].record.items() if k not in shape.columns}, {k: v for k, v in records[0].items() if k not in shape.columns})
+    both = translate_records(found, shape, Echo(str.upper), output='both')[0].record
+    same([both[f'{c}_source'] for c in shape.columns], [records[0][c] for c in shape.columns])
+
+
+def test_policies():
+    call = dict(role='assistant', content=None, tool_calls=[dict(function=dict(name='weather', arguments='{"city": "Cairo"}'))])
+    talk = [dict(messages=[dict(role='user', content='Hot?'), call, dict(role='tool', content='{"t": "warm"}'),
+                           dict(role='assistant', content='<think>It is warm.</think>\n\nYes.')], tools='[]')]
+    said = lambda **policy: translate_records(talk, shape_of(talk), Echo(str.upper), POLICY | policy)[0].record['messages']
+    same(said()[1:3], talk[0]['messages'][1:3])
+    same([said(think=how)[3]['content'] for how in ('copy', 'drop')], ['<think>It is warm.</think>\n\nYES.', 'YES.'])
+    same([m['role'] for m in said(tool='drop')], ['user', 'assistant', 'assistant'])
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('toy')
+    model, tokenizer = toy(); model.save_pretrained(folder); tokenizer.save_pretrained(folder)
+    with engine('hf', folder) as e: yield e
+
+
+def test_real_engine(tiny):
+    "An untrained model: every row is kept intact, or rejected with a reason."
+    rows = [dict(messages=r['messages_source']) for r in (orca()[:3] + [r for r in other() if len(spans_of(r['messages_source'][0]['content']))][:3])]
+    length = lambda t: len(tiny.tokenizer(t)['input_ids'])
+    for r, d in zip(rows, translate_records(rows, shape_of(rows), lambda texts: translate(tiny, texts, 'To Arabic: {x}', 16), window=64, length=length)):
+        same([m['role'] for m in d.record['messages']], [m['role'] for m in r['messages']])
+        assert d.reason or all(intact(a['content'], b['content']) for a, b in zip(r['messages'], d.record['messages']))
