@@ -1,4 +1,4 @@
-"After `hala run`: the figures of finished runs to docs/results/, and from there to the outputs stored in nbs/index.ipynb and to README.md."
+"After `hala run`: the figures of finished runs to docs/results/, and from there to the outputs stored in nbs/index.ipynb, to README.md and README.ar.md."
 import json
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import nbformat
 from fastcore.nbio import nb2str
 from nbclient import NotebookClient
 from nbdev.clean import clean_nb
-from readme import readme, root
+from readme import arabic, readme, root
 
 from hala.core.pipeline import plan
 from hala.core.store import manifest, write_json
@@ -44,6 +44,8 @@ def main():
     index = root/'nbs/index.ipynb'
     execute(index)
     (root/'README.md').write_text(readme(index), encoding='utf-8')
+    front = root/'README.ar.md'
+    front.write_text(arabic(front.read_text(encoding='utf-8')), encoding='utf-8')
 
 
 if __name__ == '__main__': main()

@@ -251,7 +251,7 @@ def tiny(size:str, # its name
 def built_in()->list: # recipes
     "The families that come with hala."
     return [tiny('1M', lfm2(128, 384, Training(learning_rate=4e-3, epochs=6.0, **SMALL)), Sft(learning_rate=3e-3, epochs=8.0, **SMALL)),
-            tiny('3M', lfm2(192, 512, Training(learning_rate=3e-3, epochs=10.0, **SMALL)), Sft(learning_rate=2e-3, epochs=10.0, **SMALL))]
+            tiny('3M', lfm2(192, 512, Training(learning_rate=3e-3, epochs=10.0, **SMALL)), Sft(learning_rate=4e-3, epochs=12.0, **SMALL))]
 
 # %% ../../nbs/core/recipe.ipynb #1244366d
 def recipes()->dict: # size -> Recipe
