@@ -24,7 +24,7 @@ run: $(READY) ## the whole pipeline for one size, offline: SIZE=1M or 3M (other 
 test: $(READY) ## every notebook, then tests/
 	@echo 'the notebooks (cells marked slow or gpu are skipped)'
 	@OMP_NUM_THREADS=1 .venv/bin/nbdev-test --n-workers 2
-	@.venv/bin/python -m pytest -q
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses 2 --dist loadfile
 
 lab: $(READY) ## JupyterLab on the notebooks
 	@.venv/bin/jupyter lab nbs

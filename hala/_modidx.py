@@ -619,7 +619,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'hala.evaluate.item': ('evaluate.html#item', 'hala/evaluate.py'),
                                'hala.evaluate.lighteval': ('evaluate.html#lighteval', 'hala/evaluate.py'),
                                'hala.evaluate.make': ('evaluate.html#make', 'hala/evaluate.py'),
-                               'hala.evaluate.mcnemar': ('evaluate.html#mcnemar', 'hala/evaluate.py'),
                                'hala.evaluate.questions': ('evaluate.html#questions', 'hala/evaluate.py'),
                                'hala.evaluate.score': ('evaluate.html#score', 'hala/evaluate.py'),
                                'hala.evaluate.speak': ('evaluate.html#speak', 'hala/evaluate.py'),

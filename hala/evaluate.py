@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MAKERS', 'questions', 'document', 'task_module', 'contained', 'LocalConfig', 'score', 'item', 'lighteval', 'groups',
-           'figures', 'mcnemar', 'spoken', 'speak', 'translation_metrics', 'chosen', 'make']
+           'figures', 'spoken', 'speak', 'translation_metrics', 'chosen', 'make']
 
-# %% ../nbs/07_evaluate.ipynb #c63ce2eb
+# %% ../nbs/07_evaluate.ipynb #f8355cbd
 import json, logging, math, os, shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from unittest.mock import patch
 import torch
 from transformers import AutoModelForCausalLM
 from .core.engine import Sampling, engine
-from .core.metrics import accuracy, bleu, chrf_metric, exact_match, metric
+from .core.metrics import accuracy, bleu, chrf_metric, exact_match, mcnemar, metric
 from .core.pipeline import Job, run_stage, stage_main
 from .core.recipe import HalaError
 from .core.store import once, progress, read_rows
@@ -150,18 +150,6 @@ def figures(items:list, # of `lighteval`, of any number of models
     for _,rows in groups(items, 'model', 'task', 'lang', 'split'):
         found += [one('acc', rows)] + [one(f'acc/{s}', g) for (s,),g in groups(rows, 'subset') if s != 'None']
     return found
-
-# %% ../nbs/07_evaluate.ipynb #aff60a14
-def mcnemar(a:list, # items of one model
-            b:list, # items of another, on the same questions
-)->tuple[int,int,float]: # questions only a has right, only b has right, two-sided p
-    "Exact paired test of two models' answers. HalaError where they were not asked the same."
-    x,y = ({(o['task'],o['lang'],o['split'],o['item']): o['correct'] for o in items} for items in (a,b))
-    alone = x.keys()^y.keys()
-    if alone: raise HalaError(f'{len(alone)} questions were asked of one model only; evaluate both on the same benchmark')
-    only_a,only_b = sum(x[k] > y[k] for k in x), sum(y[k] > x[k] for k in x)
-    n,m = only_a+only_b, min(only_a, only_b)
-    return only_a, only_b, min(1., 2*sum(math.comb(n, i) for i in range(m+1))/2**n)
 
 # %% ../nbs/07_evaluate.ipynb #8129e98f
 def spoken(e, # engine

@@ -35,6 +35,8 @@ class Browser:
         target = self.ask('Target.createTarget', url='about:blank')['targetId']
         self.session = self.ask('Target.attachToTarget', targetId=target, flatten=True)['sessionId']
         for domain in ('Page', 'Runtime', 'Log', 'Network'): self.ask(f'{domain}.enable')
+        # a font whose loading is cut off by the next page stays "loading" in Chromium's memory, for every page that asks for it later
+        self.ask('Network.setCacheDisabled', cacheDisabled=True)
         return self
 
     def __exit__(self, *_):

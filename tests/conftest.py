@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 PROBE = ROOT/'tests'/'probe.py'
@@ -34,13 +35,29 @@ def made(runs, artifact, size='probe'):
 
 @pytest.fixture(scope='session')
 def runs(tmp_path_factory):
-    "The folder of a finished probe run. Read it; to change it, take `copied`."
-    folder = tmp_path_factory.mktemp('probe')/'runs'
-    (folder.parent/'said').write_text(hala('run', '--size', 'probe', '--runs', folder))
-    return folder
+    "The folder of a finished probe run, made by the first process of the tests that asks for it. Read it; to change it, take `copied`."
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base)/'probe-run'
+    home.mkdir(exist_ok=True)
+    with FileLock(home/'lock'):
+        if not (home/'said').exists():
+            shutil.rmtree(home/'runs', ignore_errors=True)
+            said = hala('run', '--size', 'probe', '--runs', home/'runs')
+            (home/'said').write_text(said)
+    return home/'runs'
 
 
 @pytest.fixture
 def copied(runs, tmp_path):
     "A copy of the finished run that a test may break."
     return shutil.copytree(runs, tmp_path/'runs')
+
+
+def without(folder, *artifacts):
+    "Take finished artifacts out of a run, so that they are made again; return what they held."
+    held = {}
+    for artifact in artifacts:
+        there = made(folder, artifact)
+        held[artifact] = files(there)
+        shutil.rmtree(there)
+    return held

@@ -214,11 +214,11 @@ def state(folder):
     return tuple(sorted(there)), len(asked(folder))
 
 
-def every_point(forker, stage, unbroken, step=1):
-    "Kill a fresh run at each write point, or each `step`th, finish it, compare; where it leaves what a kill before left, that was finished already."
+def every_point(forker, stage, unbroken):
+    "Kill a fresh run at each write point, finish it, compare; where it leaves what a kill before left, that was finished already."
     _, whole, _, points, once = unbroken
     seen = set()
-    for n in range(step, points+1, step):
+    for n in range(1, points+1):
         folder = forker.folder(stage, 'point')
         code, _, said = forker.ask(folder, stage, point=n)
         assert code == -signal.SIGKILL, (n, said)

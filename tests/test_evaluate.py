@@ -9,7 +9,8 @@ import torch
 from hala.core.recipe import HalaError
 from hala.core.store import sha256, write_rows
 from hala.core.world import toy
-from hala.evaluate import figures, lighteval, mcnemar
+from hala.core.metrics import mcnemar
+from hala.evaluate import figures, lighteval
 
 CHOICES = ['باريس', 'روما', 'مدريد عاصمة إسبانيا', 'لندن', 'the capital of nowhere']
 

@@ -2,7 +2,6 @@
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from contextlib import suppress
 
 import psutil
 import pytest
-from conftest import PROBE, ROOT, files, hala, made
+from conftest import PROBE, ROOT, files, hala, made, without
 
 from hala.core.pipeline import MARK, SAME, started
 
@@ -41,16 +40,6 @@ def begun(run, home, pattern='*.part/*'):
         if run.poll() is not None: pytest.fail(f'the run ended: {run.stdout.read()}')
         time.sleep(.1)
     pytest.fail(f'nothing in {home}')
-
-
-def without(runs, *artifacts):
-    "Take finished artifacts out of a run, so that they are made again; return what they held."
-    held = {}
-    for artifact in artifacts:
-        there = made(runs, artifact)
-        held[artifact] = files(there)
-        shutil.rmtree(there)
-    return held
 
 
 @pytest.mark.parametrize('number, artifact, processes', [(signal.SIGINT, '02_bilingual', 1), (signal.SIGTERM, '05_sft', 2)])

@@ -9,7 +9,7 @@ import time
 
 import nbformat
 import pytest
-from conftest import PROBE, ROOT, files, hala, made
+from conftest import PROBE, ROOT, files, hala, made, without
 
 from hala.core.pipeline import RESULTS, check_export
 from hala.core.recipe import HalaError
@@ -23,16 +23,6 @@ def python(*arguments, **environment):
     "A module of this interpreter, in a process of its own."
     return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL,
                           env={**os.environ, 'HALA_RECIPES': str(PROBE), **environment})
-
-
-def without(folder, *artifacts):
-    "Take finished artifacts out of a run, so that they are made again; return what they held."
-    held = {}
-    for artifact in artifacts:
-        there = made(folder, artifact)
-        held[artifact] = files(there)
-        shutil.rmtree(there)
-    return held
 
 
 @pytest.mark.parametrize('artifact', ARTIFACTS)
