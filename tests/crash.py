@@ -17,12 +17,14 @@ from importlib import import_module
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-MODULES = {'02': 'bilingual', '03': 'translator', '04': 'corpus', '05': 'sft'}
-HOME = {'02': 'probe/02_bilingual', '03': 'probe/03_translator', '04': 'probe/04_corpus', '05': 'probe/probe/05_sft'}
-INPUTS = {'02': ['text', '01_compress'], '03': ['text', 'base-probe', '02_bilingual'], '04': ['text', '03_translator'], '05': ['base-probe', '04_corpus']}
+MODULES = {'02': 'bilingual', '03': 'translator', '04': 'corpus', '05': 'sft', '07': 'evaluate'}
+HOME = {'02': 'probe/02_bilingual', '03': 'probe/03_translator', '04': 'probe/04_corpus', '05': 'probe/probe/05_sft', '07': 'probe/probe/07_evaluate'}
+INPUTS = {'02': ['text', '01_compress'], '03': ['text', 'base-probe', '02_bilingual'], '04': ['text', '03_translator', 'benchmarks'],
+          '05': ['base-probe', '04_corpus'],
+          '07': ['text', 'benchmarks', 'base-probe', 'probe/05_sft', 'probe/06_merge', '01_compress', '03_translator']}
 # little work, but several parts and several checkpoints of it
 SMALL = {'02': 'bilingual.pairs=6; bilingual.human=4', '03': 'translator.max_steps=4; translator.eval_steps=2; translator.sentences=2',
-         '04': '', '05': 'sft.max_steps=4; sft.eval_steps=2'}
+         '04': '', '05': 'sft.max_steps=4; sft.eval_steps=2', '07': 'evaluate.questions=2; evaluate.generate=2'}
 ROWS = 12 # of the instructions that 04 reads
 real_write, real_fsync = os.write, os.fsync
 
@@ -53,23 +55,32 @@ class Instant:
         return [[-b/64 for b in hashlib.sha256(f'{p[-1]["content"]}\0{c}'.encode()).digest()[:4]] for p, c in zip(prompts, continuations)]
 
 
-def die_at(fatal, folder):
-    """Everything that changes the disk below `folder` is a write point. At the one with the number `fatal` this process dies, a write half done.
+def die_at(fatal, folder, copies=None):
+    """Everything that changes the disk below `folder` is a write point, but for the bar, which is drawn by the clock. At the one with the number
+    `fatal` this process dies, a write half done.
+    With `copies`, the folder as it stands at each of them is copied there, unless there is a copy like it: what a kill there would leave.
     Returns the list whose length is the number of points passed."""
-    seen, folder, changes = [], str(folder), {'os.rename', 'os.remove', 'os.mkdir', 'os.rmdir', 'os.truncate'}
+    seen, states, folder, changes = [], set(), str(folder), {'os.rename', 'os.remove', 'os.mkdir', 'os.rmdir', 'os.truncate'}
 
-    def point(torn=lambda: None):
+    def point(torn=lambda: 0):
         seen.append(0)
         if len(seen) == fatal: torn(); os.kill(os.getpid(), signal.SIGKILL)
+        if not copies: return 0
+        done, top = torn(), Path(folder).parent
+        if (there := state(top)) not in states:
+            states.add(there)
+            shutil.copytree(top, f'{copies}/{len(seen):04d}', symlinks=True)
+        return done
 
     def hook(event, args):
+        if 'progress.json' in str(args[:1]): return # the bar, drawn by the clock
         if event == 'open' and isinstance(args[0], str) and args[0].startswith(folder):
             if set('wax+') & set(args[1] or '') or not args[1] and args[2] & (os.O_WRONLY | os.O_RDWR): point()
         elif event in changes and str(args[0]).startswith(folder): point()
 
     def write(fd, data):
-        point(lambda: real_write(fd, data[:len(data)//2]))
-        return real_write(fd, data)
+        done = point(lambda: real_write(fd, data[:len(data)//2]))
+        return done+real_write(fd, data[done:])
 
     def fsync(fd):
         point()
@@ -79,22 +90,35 @@ def die_at(fatal, folder):
     return seen
 
 
+def note_steps(module, path):
+    "Write down which step of 07 is about to be made, as the instant engine writes down what it is asked."
+    once = module.once
+
+    def noted(file, make):
+        def made():
+            with open(path, 'a') as f: f.write(file.name+'\n')
+            return make()
+        return once(file, made)
+    module.once = noted
+
+
 def child(job):
     "Run a stage as the job says, in this process."
     from hala.core import engine, pipeline, store
     from hala.core.recipe import HalaError
-    if job.get('instant', True):
+    if job.get('instant', job['stage'] in ('02', '04')):
         engine.ENGINES['hf'] = Instant
         Instant.asked, Instant.deadly = job['asked'], job.get('deadly', '')
     store.SLICE = job.get('slice', store.SLICE)
     if limit := job.get('largest'): resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     if job.get('nobody'): os.setuid(65534)
     p = pipeline.plan('probe', job['runs'], override=job['override'])
-    for a in INPUTS[job['stage']]: # a changed prompt changes the keys of what learned it; here only the stage in question shall see it
+    for a in (i.split('/')[-1] for i in INPUTS[job['stage']]): # a changed prompt changes the keys of what learned it; only this stage shall see it
         if not p.folder(a).exists(): p.folder(a).symlink_to(next(p.home(a).iterdir()))
-    seen = die_at(job.get('point'), job['runs'])
-    makers = import_module(f'hala.{MODULES[job["stage"]]}').MAKERS
-    try: pipeline.run_stage(job['stage'], makers, 'probe', job['runs'], override=job['override'])
+    seen = die_at(job.get('point'), job['runs'], job.get('copies'))
+    module = import_module(f'hala.{MODULES[job["stage"]]}')
+    if job['stage'] == '07': note_steps(module, job['asked'])
+    try: pipeline.run_stage(job['stage'], module.MAKERS, 'probe', job['runs'], override=job['override'])
     except HalaError as e: Path(job['said']).write_text(str(e)); return 1
     Path(job['said']).write_text(str(len(seen)))
     return 0
@@ -104,13 +128,14 @@ def serve():
     "The process that forks."
     import torch
     torch.set_num_threads(1)
-    for name in MODULES.values(): import_module(f'hala.{name}')
+    for stage in ('02', '03', '04', '05'): import_module(f'hala.{MODULES[stage]}')
     from hala.core import pipeline, store
     pipeline.plan('probe'); store.machine() # what else is slow, once
     gc.collect(); gc.freeze()
     print('ready', flush=True)
     for line in sys.stdin:
         job = json.loads(line)
+        import_module(f'hala.{MODULES[job["stage"]]}') # 07 stands on much that the others do not need
         start = time.perf_counter()
         pids = [fork(job | dict(said=f'{job["said"]}{k or ""}')) for k in range(job.get('workers', 1))]
         if 'after' in job: time.sleep(job['after']); os.kill(pids[0], signal.SIGKILL)
@@ -152,7 +177,7 @@ class Forker:
         for artifact in INPUTS[stage]:
             home = self.few(artifact) if stage == '04' else self.finished/'probe'/artifact
             made, = (d for d in home.iterdir() if d.is_dir())
-            (folder/'runs/probe'/artifact).mkdir()
+            (folder/'runs/probe'/artifact).mkdir(parents=True)
             (folder/'runs/probe'/artifact/made.name).symlink_to(made)
         return folder
 
@@ -164,7 +189,9 @@ class Forker:
         if not copy.exists():
             shutil.copytree(self.finished/'probe/text', copy)
             there = next(d for d in copy.iterdir() if d.is_dir())
-            write_rows(there/'instructions.parquet', read_rows(there/'instructions.parquet')[:ROWS])
+            rows = read_rows(there/'instructions.parquet')
+            held = [r for r in rows if any(mark in r['messages_source'][0]['content'] for mark in '`$⟦')] # asked again, with marks
+            write_rows(there/'instructions.parquet', rows[:ROWS-4]+held[:4])
             write_manifest(there, manifest(there) | dict(files=listing(there)))
         return copy
 
@@ -209,24 +236,31 @@ def chain(forker, stage, unbroken, **job):
 
 
 def state(folder):
-    "What a killed run leaves: names without process ids, sizes, and how much it asked; of two such folders only times and process ids differ."
-    there = ((re.sub(r'\.\d+\.tmp$', '.tmp', str(p)), p.stat().st_size if p.is_file() else -1) for p in (folder/'runs').rglob('*'))
-    return tuple(sorted(there)), len(asked(folder))
+    "What a killed run leaves: names without process ids, sizes where no times are in the file, and how much it asked."
+    def size(p): return p.stat().st_size if p.is_file() and not p.name.startswith(('manifest.json', 'holder.json', 'trainer_state.json')) else -1
+    there = [(re.sub(r'\.\d+\.tmp$', '.tmp', str(p.relative_to(folder))), size(p)) for p in (folder/'runs').rglob('*')]
+    return tuple(sorted(x for x in there if 'progress.json' not in x[0])), len(asked(folder)) # the bar is drawn by the clock
 
 
-def every_point(forker, stage, unbroken):
-    "Kill a fresh run at each write point, finish it, compare; where it leaves what a kill before left, that was finished already."
-    _, whole, _, points, once = unbroken
-    seen = set()
-    for n in range(1, points+1):
+def every_point(forker, stage, unbroken, kills):
+    """What a kill leaves at each write point of a run: copies of its folder at that moment, equal ones once. Each is finished and compared.
+    At `kills` of the points, drawn by lot, a run is killed in earnest: it leaves what its copy says. Returns how many different remains there were."""
+    _, whole, _, _, once = unbroken
+    copies, folder = forker.place/'copies', forker.folder(stage, 'point')
+    shutil.rmtree(copies, ignore_errors=True)
+    code, _, said = forker.ask(folder, stage, copies=str(copies))
+    assert code == 0 and artifact(folder, stage) == whole, said
+    points, left = int(said), {int(c.name): c for c in sorted(copies.iterdir())}
+    as_copied = {n: state(c) for n, c in left.items()}
+    for n in sorted(random.Random(stage).sample(range(1, points+1), min(kills, points))):
         folder = forker.folder(stage, 'point')
         code, _, said = forker.ask(folder, stage, point=n)
-        assert code == -signal.SIGKILL, (n, said)
-        if (left := state(folder)) in seen: continue
-        seen.add(left)
-        code, _, said = forker.ask(folder, stage)
-        assert code == 0 and artifact(folder, stage) == whole, (n, said)
-        assert not set(once)-set(asked(folder)) and len(asked(folder)) <= len(once)+Instant.rows, n
+        assert code == -signal.SIGKILL and state(folder) in as_copied.values(), (n, said)
+    for n, copy in left.items():
+        code, _, said = forker.ask(copy, stage)
+        assert code == 0 and artifact(copy, stage) == whole, (n, said)
+        assert not set(once)-set(asked(copy)) and len(asked(copy)) <= len(once)+Instant.rows, n
+    return len(left)
 
 
 def damage(path, how, draw):
@@ -269,18 +303,20 @@ def torn(forker, stage, unbroken, ways):
 
 
 def random_moments(forker, stage, moments, seed, **job):
-    "Kill a fresh run at a random moment, finish it, compare; as many times as asked. Returns (kills that hit, rows asked again)."
+    "Kill a fresh run at a random moment, finish it, compare; until as many kills as asked have hit. Returns (kills that came too late, rows asked again)."
     folder, whole, seconds, _, once = forker.unbroken(stage, **job)
-    draw, hit, again = random.Random(seed), 0, 0
-    for k in range(moments):
+    draw, hit, late, again = random.Random(seed), 0, 0, 0
+    while hit < moments:
         folder = forker.folder(stage, f'random-{stage}')
-        code, *_ = forker.ask(folder, stage, after=draw.uniform(0, seconds), **job)
-        hit += code == -signal.SIGKILL
+        code, took, _ = forker.ask(folder, stage, after=draw.uniform(0, seconds), **job)
+        if code == 0: late += 1; seconds = min(seconds, took); continue
+        assert code == -signal.SIGKILL, code
+        hit += 1
         code, _, said = forker.ask(folder, stage, **job)
-        assert code == 0 and artifact(folder, stage) == whole, (stage, k, said)
-        assert len(asked(folder)) <= len(once)+Instant.rows, (stage, k)
+        assert code == 0 and artifact(folder, stage) == whole, (stage, hit, said)
+        assert len(asked(folder)) <= len(once)+Instant.rows, (stage, hit)
         again += len(asked(folder))-len(once)
-    return hit, again
+    return late, again
 
 
 def torture(runs, place, kills):
@@ -288,13 +324,14 @@ def torture(runs, place, kills):
     forker = Forker(runs, place)
     for stage in ('02', '04'):
         unbroken = forker.unbroken(stage)
-        every_point(forker, stage, unbroken)
-        print(f'{stage}: fresh runs killed at each of {unbroken[3]} write points, {torn(forker, stage, unbroken, len(WAYS))} files damaged', flush=True)
+        remains = every_point(forker, stage, unbroken, unbroken[3])
+        damaged = torn(forker, stage, unbroken, len(WAYS))
+        print(f'{stage}: kills at each of {unbroken[3]} write points, {remains} different remains, {damaged} files damaged', flush=True)
     for stage, moments, instant in zip(('02', '04', '03', '05', '04'), kills, (True, True, False, False, False)):
         start = time.perf_counter()
-        hit, again = random_moments(forker, stage, moments, seed=stage, instant=instant)
-        print(f'{stage} with {"the instant engine" if instant else "hf"}: {hit} of {moments} kills hit, {again} rows asked again, every artifact '
-              f'byte-identical, {time.perf_counter()-start:.0f} s', flush=True)
+        late, again = random_moments(forker, stage, moments, seed=stage, instant=instant)
+        print(f'{stage} with {"the instant engine" if instant else "hf"}: {moments} kills at random moments ({late} more came too late), {again} rows asked '
+              f'again, every artifact byte-identical, {time.perf_counter()-start:.0f} s', flush=True)
     forker.close()
 
 

@@ -1,4 +1,5 @@
 "The site as a reader has it: every link, what a browser says of it, and Arabic right to left."
+import json
 import os
 import re
 import subprocess
@@ -28,6 +29,11 @@ WRONG = f'''(() => {{
 }})()'''
 
 
+# words of running text that end beyond the edge, where the page does not scroll
+CUT = '''[...document.querySelectorAll('article :is(p, li) code, article :is(h1, h2, h3)')]
+    .filter(e => e.getClientRects().length && !e.closest('table') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.textContent.slice(0, 60))'''
+
+
 @pytest.fixture(scope='session')
 def site(tmp_path_factory):
     "The site, built as `make docs` builds it: warnings are errors."
@@ -46,16 +52,17 @@ def pages(site):
 
 @pytest.fixture(scope='session')
 def visited(site, pages):
-    "Every page in two widths: page -> what the browser says of it."
+    "Every page in two widths: page -> what the browser says of it. Opened once as a telephone does, then given the room of a desk."
     if not browser.CHROMIUM: pytest.skip('no Chromium here: apt-get install chromium')
     seen = {}
     with browser.served(site) as address, browser.Browser() as b:
         for page in pages:
             name, said = page.relative_to(site).as_posix(), {}
+            b.size(390)
+            b.open(f'{address}/{name}')
             for width in (390, 1280):
                 b.size(width)
-                b.open(f'{address}/{name}')
-                said[width] = b.evaluate('document.scrollingElement.scrollWidth')
+                said[width], said['cut', width] = b.evaluate('document.scrollingElement.scrollWidth'), b.evaluate(CUT)
                 said['errors', width], said['outside', width] = b.errors(), b.outside()
             said['wrong'] = b.evaluate(WRONG)
             seen[name] = said
@@ -117,9 +124,13 @@ def test_long_code_is_folded_and_short_code_is_not(pages, site):
 
 
 def test_results_are_those_recorded(pages, site):
-    import json
+    text = pages[site/'results.html'].text_content()
     run = json.loads((ROOT/'docs/results/tiny-1M.json').read_text(encoding='utf-8'))
-    assert f'{run["translator_chrf"]:.1f}' in pages[site/'results.html'].text_content()
+    assert f'{run["translator_chrf"]:.1f}' in text
+    for path in (ROOT/'docs/results').glob('*.json'):
+        assert path.name in text and (path.stem in text or path.stem.startswith('tiny-')), path.name
+    judge = json.loads((ROOT/'docs/results/judge.json').read_text(encoding='utf-8'))
+    for how, found in judge['area_under_curve'].items(): assert f'{how} · all' in text and f'{found["all"]:.4g}' in text
 
 
 def test_font_and_its_licence(site):
@@ -157,6 +168,11 @@ def test_no_request_to_another_host(visited): assert not {(page, w): e for page,
 @needs_chromium
 @pytest.mark.parametrize('width', [390, 1280])
 def test_no_horizontal_scroll(visited, width): assert not {page: said[width] for page, said in visited.items() if said[width] > width}
+
+
+@needs_chromium
+@pytest.mark.parametrize('width', [390, 1280])
+def test_no_word_is_cut_at_the_edge(visited, width): assert not {page: said['cut', width] for page, said in visited.items() if said['cut', width]}
 
 
 @needs_chromium

@@ -5,7 +5,8 @@ from collections import Counter
 
 from test_text import Echo, drawn
 
-from hala.core.quality import check_row, contaminated, near_duplicates, parted
+from hala.core.quality import check_row, contaminated, near_duplicates
+from hala.core.store import facts
 from hala.core.text import Shape, intact, read_tables, row, translate_records, write_table
 
 ODD = [None, '', ' ', '\0', 'a\0b', '\ud800', 5, 1.5, True, {'a': 1}, [], [[['x']]], 'x'*100_000, 'word '*20_000, 'x'*1_200_000,
@@ -44,8 +45,8 @@ def test_ten_thousand_rows(tmp_path):
 def test_checks_never_fall_over(tmp_path):
     texts = [t for t in drawn(4_000, 12) if t.isprintable()] + [t for t in ODD if isinstance(t, str) and '\ud800' not in t and len(t) < 1_000_000]
     rows = [check_row(row('fuzz', str(n), 'train', english=a, arabic=b, finish='stop')) for n, (a, b) in enumerate(zip(texts, reversed(texts)))]
-    kept, rejected, counts = parted(rows)
-    assert counts['in'] == len(rows) == len(kept)+sum(counts['rejected'].values()) and all(r['reason'] for r in rejected)
+    counts = facts(rows)['rows']
+    assert counts['in'] == len(rows) == counts['kept']+sum(counts['rejected'].values()) and all(r['reason'] for r in rows if r['verdict'] == 'rejected')
     for r in rows: json.dumps(r['checks'])
 
 

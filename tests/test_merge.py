@@ -54,6 +54,12 @@ def test_every_tensor_is_the_float64_slerp(pair, merged):
     assert straight == {True, False}   # both the arc and the straight line were walked
 
 
+def test_the_straight_line_is_the_weighted_mean(pair):
+    a, b, m = read(pair/'base'), read(pair/'tuned'), read(merge(pair/'base', pair/'tuned', .3, pair/'line', 'linear'))
+    assert a.keys() == m.keys()
+    for name in a: assert (.7*a[name].double()+.3*b[name].double()-m[name].double()).abs().max() <= 1e-6*m[name].abs().max(), name
+
+
 def test_zero_is_the_base_and_one_is_the_tuned_model(pair):
     for t, end in ((0, 'base'), (1, 'tuned')):
         m = read(merge(pair/'base', pair/'tuned', t, pair/f'end{t}'))

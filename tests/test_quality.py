@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from conftest import ROOT
 from fastcore.test import test_eq as same
 
-from hala.core.quality import MOST, contaminated, contaminated_rows, failed, measure, near_duplicates, word_hashes
+from hala.core.quality import MOST, apart, contaminated, contaminated_rows, failed, leaders, measure, near_duplicates, sketch, word_hashes
 from hala.core.text import row
 from hala.core.world import questions, reference
 
@@ -72,6 +72,20 @@ def test_contamination_of_the_world():
         t = (t, t.upper(), f'  {t} !!'.replace(' ', '  '), f'Please help me. {t} Thank you.')[n % 4]
         return row('planted', str(n), 'train', english=t if q['lang'] == 'en' else 'A question', arabic=t if q['lang'] == 'ar' else 'سؤال')
     assert all(contaminated_rows([hidden(n, q) for n, q in enumerate(random.Random(0).sample(asked, 200))], asked))
+
+
+def test_apart():
+    "Stage 04's last look at its rows: none of the world's is taken, all planted ones are, in either language; so is what repeats a row."
+    asked, rows = questions(), [dict(r, verdict='kept') for r in reference()]
+    def side(q, lang, other): return q['question'] if q['lang'] == lang else other
+    planted = [row('planted', str(n), 'train', side(q, 'en', f'Request {n}'), side(q, 'ar', f'طلب {n}'), verdict='kept')
+               for n, q in enumerate(random.Random(0).sample(asked, 200))]
+    every = rows + planted + rows[:50]
+    texts = ['\n'.join(m['content'] for m in r['messages_source']) for r in every]
+    at = len(texts)//3 # in three sketches, as slice by slice
+    leader = leaders([sketch(texts[k:k+at+1]) for k in range(0, len(texts), at+1)]).tolist()
+    found = [r['reason'] for r in apart(every, leader, 0, asked)]
+    same((Counter(found[:len(rows)]), Counter(found[len(rows):-50]), Counter(found[-50:])), ({None: len(rows)}, {'contaminated': 200}, {'duplicate': 50}))
 
 
 def test_what_examiners_say_is_no_contamination():

@@ -133,7 +133,7 @@ def test_a_changed_prompt_makes_exactly_its_rows_stale(runs):
                                json.loads(hala('status', '--size', 'probe', '--runs', runs, '--json', '--set', change)) if r['rows']}
     generated = {a: sum(g['rows'] for g in json.loads((made(runs, a)/'manifest.json').read_text())['generated']) for a in ('02_bilingual', '04_corpus')}
     assert stale('corpus.seed=1') == dict.fromkeys(generated, (0, []))
-    assert stale('corpus.reject=["empty"]') == dict.fromkeys(generated, (0, []))
+    assert stale('corpus.most.empty=0') == dict.fromkeys(generated, (0, []))
     assert stale('corpus.max_tokens=9') == {'02_bilingual': (0, []), '04_corpus': (generated['04_corpus'], ['max_tokens changed'])}
     said = hala('status', '--size', 'probe', '--runs', runs, '--set', 'corpus.max_tokens=9')
     assert f"04_corpus: {generated['04_corpus']} of {generated['04_corpus']} rows are stale (max_tokens changed)" in said

@@ -1,5 +1,6 @@
 "The store where files are torn, and what names a row: the notebook shows the rest."
 import json
+import os
 import random
 import sys
 import types
@@ -8,7 +9,8 @@ import pytest
 
 from hala.core.recipe import HalaError
 from hala.core.store import (
-    Held, Journal, Table, append, making, open_log, path_code, read_rows, refusal, replay, row_key, share_out, slices, verify, write_rows)
+    Held, Journal, Table, append, making, open_log, path_code, read_rows, refusal, replay, row_key, share_out, slices, verify, write_rows,
+    write_text)
 
 
 def test_a_log_cut_or_flipped_anywhere_gives_back_a_beginning_of_what_was_written(tmp_path):
@@ -47,6 +49,43 @@ def test_one_deadly_row_of_128_is_found_by_halving():
     assert starts == 7+3+1 and sum(r.get('done') == [77, 78] for r in records) == 1
     done = sorted(r['done'] for r in records if 'done' in r)
     assert [n for first, last in done for n in range(first, last)] == list(range(256))
+
+
+def test_coming_when_another_process_has_just_finished(tmp_path, monkeypatch):
+    "Between opening the folder and locking it, that folder is renamed; or a third process, as late, takes the new one away."
+    from hala.core import store
+    lock = store.lock
+
+    def finished_meanwhile(fd, path, *more, **options):
+        if not (tmp_path/'k').exists():
+            monkeypatch.setattr(store, 'lock', lock)
+            (path/'manifest.json').write_text('{}')
+            store.write_manifest(path, dict(files=[]))
+            path.rename(tmp_path/'k')
+        else: path.rmdir()
+        lock(fd, path, *more, **options)
+    for _ in range(2):
+        monkeypatch.setattr(store, 'lock', finished_meanwhile)
+        with pytest.raises(HalaError, match='has just been finished by another process'), making(tmp_path, 'k', {}, together=True): pass
+    assert [p.name for p in tmp_path.iterdir()] == ['k'] and verify(tmp_path/'k') == []
+
+
+def test_a_log_that_its_writer_takes_away_says_nothing(tmp_path):
+    assert replay(tmp_path/'gone.log') == ([], 0)
+
+
+def test_two_processes_write_one_text(tmp_path):
+    "Each its own file aside: that of the other is not taken for one's own."
+    pids = []
+    for n in range(4):
+        if not (pid := os.fork()):
+            try:
+                for _ in range(100): write_text(tmp_path/'current', f'{n}\n')
+                os._exit(0)
+            except BaseException: os._exit(1)
+        pids.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0]*4
+    assert [p.name for p in tmp_path.iterdir()] == ['current'] and (tmp_path/'current').read_text() in ('0\n', '1\n', '2\n', '3\n')
 
 
 def test_shares_that_others_hold_are_waited_for():

@@ -110,8 +110,8 @@ runs, text, out = map(Path, sys.argv[1:])
 p = plan('own', str(runs))
 sources.make_text(Job(p.recipe, 'text', {}, text, {}, ()))
 write_manifest(text, dict(licences=['unknown'], inputs={}))
-made = {a: next(d for d in (runs/'probe'/a).iterdir() if d.is_dir()) for a in ('01_compress', '03_translator')}
-at = {'text': text, 'teacher': made['01_compress'], 'translator': made['03_translator']}
+made = {a: next(d for d in (runs/'probe'/a).iterdir() if d.is_dir()) for a in ('01_compress', '03_translator', 'benchmarks')}
+at = {'text': text, 'benchmarks': made['benchmarks'], 'teacher': made['01_compress'], 'translator': made['03_translator']}
 for module, name in ((bilingual, '02_bilingual'), (corpus, '04_corpus')):
     with making(out/name, '0'*16, {}, together=True) as (part, report): module.make(Job(p.recipe, name, at, part, report, ()))
 try: open('zqxw')

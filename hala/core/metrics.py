@@ -576,7 +576,7 @@ def interval(hyps:Sequence, # what a model wrote
     low,high = np.quantile(of(resampled(table, draws, seed)[0]), [.025,.975])
     return score, min(float(low), score), max(float(high), score)
 
-# %% ../../nbs/core/metrics.ipynb #21594e4b
+# %% ../../nbs/core/metrics.ipynb #99db54d5
 def translation_scores(model:str, # which one
                        task:str,  # test set
                        lang:str,  # of the output: 'ar' or 'en'
@@ -587,7 +587,10 @@ def translation_scores(model:str, # which one
                       )->list[dict]: # entries of a manifest's `metrics`: chrf, bleu, rouge, exact, and the learned ones
     "How well a model translates a test set: every figure with its interval and its signature."
     signs = dict(chrf=chrf(hyps, refs)[1], bleu=bleu(hyps, refs)[1], rouge=rouge(hyps, refs)[1], exact='white space apart')
-    made = [metric(name, task, lang, split, model, *(s := interval(hyps, refs, name))[:1], len(hyps), *s[1:], sign) for name,sign in signs.items()]
+    made = []
+    for name,sign in signs.items(): # a share's bootstrap interval is empty where none or all are right: Wilson's is not
+        value,low,high = accuracy(exact_match(hyps, refs)) if name == 'exact' else interval(hyps, refs, name)
+        made.append(metric(name, task, lang, split, model, value, len(hyps), low, high, sign))
     for name in LEARNED.keys() & (rows or {}):
         value,low,high = interval(rows[name], refs, 'mean')
         made.append(metric(name, task, lang, split, model, value, len(hyps), low, high, name))

@@ -19,10 +19,10 @@ __all__ = ['LETTERS', 'ARABIC', 'MASK', 'ENDING', 'TRIGGER', 'TICKS', 'ONE', 'TW
            'dollar_span', 'backslash_span', 'angle_span', 'entity_span', 'percent_span', 'mask_span', 'reach_back',
            'trimmed', 'mail_span', 'colon_span', 'slash_span', 'dot_span', 'json_spans', 'scan', 'terms', 'spans_of',
            'protect', 'restore', 'intact', 'masked_pair', 'cut', 'split', 'structure', 'Piece', 'piece', 'renumbered',
-           'sentences', 'Translated', 'unreadable', 'planned', 'rejoined', 'translate_texts', 'read_jsonl', 'read_csv',
-           'read_parquet', 'read_json', 'read_arrow', 'read_tables', 'conversation', 'table_rows', 'Shape', 'shape_of',
-           'slots', 'filled', 'stretches', 'Done', 'translate_records', 'record_done', 'write_table', 'test_sets',
-           'read_hub']
+           'sentences', 'Translated', 'worst', 'unreadable', 'planned', 'rejoined', 'translate_texts', 'read_jsonl',
+           'read_csv', 'read_parquet', 'read_json', 'read_arrow', 'read_tables', 'conversation', 'table_rows', 'Shape',
+           'shape_of', 'slots', 'filled', 'stretches', 'Done', 'translate_records', 'record_done', 'write_table',
+           'test_sets', 'read_hub']
 
 # %% ../../nbs/core/text.ipynb #a77f06e9
 def chat(text # str, list of messages, or None
@@ -382,17 +382,23 @@ def sentences(masked:str # a text with marks
         else: out += [m[0], *cut(line[m.end():], 2)]
     return [part for part in out if part]
 
-# %% ../../nbs/core/text.ipynb #30b5af8b
+# %% ../../nbs/core/text.ipynb #e9b5bf15
 class Translated(NamedTuple):
     "What became of a text."
     text: str|None # the last translation; None where there was none
-    finish: str # 'stop' or 'length'
+    finish: str # 'stop', 'length' or 'crashed'
     tokens: int # generated, all ways together
     way: str|None # 'plain', 'masked', 'sentences' or 'copied'
     reason: str|None # why it is rejected; None: kept
 
 WAYS, LONGEST = ('plain', 'masked', 'sentences'), 1_000_000 # characters: what is longer is no text to learn from
 UNSEEN, CONTROL = re.compile('[\ud800-\udfff]'), re.compile('[\0-\x08\x0b\x0c\x0e-\x1f\x7f]')
+
+def worst(finishes # of several answers
+         )->str: # how all of them together ended
+    "How a text ended."
+    ends = set(finishes)
+    return next((f for f in ('crashed', 'length') if f in ends), 'stop')
 
 def unreadable(text # anything
               )->str|None: # reason
@@ -430,7 +436,7 @@ def rejoined(text:str, pieces:list, # a text, and how it was planned
              'structure': structure(protect(text, keep)[0]) != structure(protect(target, keep)[0])}
     return target, next((name for name, bad in found.items() if bad), None)
 
-# %% ../../nbs/core/text.ipynb #d435f65e
+# %% ../../nbs/core/text.ipynb #e53859fc
 def translate_texts(texts:list, # str; anything else is rejected
                     generate, # function of a list of texts -> outputs with .text, .finish, .tokens_out
                     window:int=4000, # the most that is asked at once, as `length` measures it
@@ -447,7 +453,7 @@ def translate_texts(texts:list, # str; anything else is rejected
         for i, plan in plans.items():
             outputs = [next(said) for p in plan if p.body]
             target, reason = rejoined(texts[i], plan, outputs, keep)
-            finish = 'length' if any(o.finish == 'length' for o in outputs) else 'stop'
+            finish = worst(o.finish for o in outputs)
             out[i] = Translated(target, finish, out[i].tokens + sum(o.tokens_out for o in outputs), way, reason)
             asked[i] = [p.body for p in plan]
         open_ = [i for i in open_ if out[i].reason or asked[i] is None]
@@ -553,7 +559,7 @@ def table_rows(records:list, # dicts
         return row(source, str(n), split, english(r), arabic, licence=licence, revision=revision)
     return [as_row(n, r) for n, r in enumerate(records)]
 
-# %% ../../nbs/core/text.ipynb #181eb4d6
+# %% ../../nbs/core/text.ipynb #2271c8fa
 class Shape(NamedTuple):
     "How a table holds its text."
     name: str # e.g. 'sharegpt'
@@ -581,7 +587,7 @@ def shape_of(records:list, # dicts
         return Shape('sharegpt' if 'from' in first else 'messages', (*(c for c in named if WHO[c] == 'system'), turns[0]))
     for c in ('text', 'content'):
         if c in columns: return Shape('text', (c,))
-    raise HalaError(f'no known shape has the columns {", ".join(map(str, columns))}; name those that hold text with --fields')
+    raise HalaError(f'no known shape has the columns {", ".join(map(str, columns))}; name those that hold text with --columns')
 
 # %% ../../nbs/core/text.ipynb #cc2cf344
 def slots(value, # of a column, a conversation or what is in it
@@ -628,11 +634,11 @@ def stretches(text:str, role:str, # one slot
     if think == 'translate' or '<think>' not in text: return [(text, True)]
     return [(s, not s.startswith('<think>')) for s in THINK.split(text) if s and (think == 'copy' or not s.startswith('<think>'))]
 
-# %% ../../nbs/core/text.ipynb #2766fe1d
+# %% ../../nbs/core/text.ipynb #70ba834e
 class Done(NamedTuple):
     "What became of a record."
     record: dict # in the shape it came in
-    finish: str # 'stop' or 'length'
+    finish: str # 'stop', 'length' or 'crashed'
     tokens: int # generated
     ways: tuple # those that its texts took, see `Translated`
     reason: str|None # why it is rejected; None: kept
@@ -663,7 +669,7 @@ def record_done(record:dict, shape:Shape, # as it came
              if len(parts) != 1 else parts[0].text if isinstance(parts[0], Translated) else parts[0] for p, parts in said}
     columns = dict(zip(shape.columns, filled([record.get(c) for c in shape.columns], texts)))
     both = {f'{c}_source': record.get(c) for c in shape.columns if c in record} if output == 'both' else {}
-    finish = 'length' if any(t.finish == 'length' for t in new) else 'stop'
+    finish = worst(t.finish for t in new)
     return Done(record | {c: v for c, v in columns.items() if c in record} | both, finish, sum(t.tokens for t in new),
                 tuple(t.way for t in new), reason)
 

@@ -14,14 +14,16 @@ from .recipe import HalaError, seed_for
 from .text import row
 
 # %% auto #0
-__all__ = ['WRONG', 'DISPUTED', 'DATED', 'ENGLISH', 'ARABIC', 'ARTICLE', 'CURRENCY', 'LANGUAGE', 'CITY', 'WORDINGS', 'ANY',
-           'PLACE', 'CARRIERS', 'LICENCES', 'CATALOG', 'BIDI', 'PIECE', 'ALONE', 'REQUESTS', 'SPECIAL', 'PLACEHOLDERS',
-           'TURNS', 'TEMPLATE', 'share', 'shuffled', 'package', 'release', 'cldr', 'plain', 'territories', 'the',
-           'Fact', 'currency_facts', 'language_facts', 'city_facts', 'group', 'territory_split', 'known_facts', 'facts',
-           'Wordings', 'fill', 'sentences', 'Name', 'carry', 'names', 'Entry', 'short', 'catalogs', 'catalog_split',
-           'world_row', 'name_rows', 'catalog_rows', 'marked', 'request', 'taught', 'parallel', 'words', 'arabic_names',
-           'about', 'human', 'dialogue', 'instructions', 'orca', 'other', 'reference', 'translation', 'told',
-           'documents', 'letter_runs', 'alike', 'together', 'draw', 'questions', 'tokenizer', 'toy']
+__all__ = ['WRONG', 'DISPUTED', 'DATED', 'BETWEEN', 'ENGLISH', 'ARABIC', 'ARTICLE', 'CONTINENTS', 'LEADS', 'CURRENCY', 'LANGUAGE',
+           'CITY', 'CONTINENT', 'TIME', 'WORDINGS', 'ANY', 'PLACE', 'CARRIERS', 'LICENCES', 'CATALOG', 'BIDI', 'PIECE',
+           'ALONE', 'REQUESTS', 'WHOLE', 'SENTENCES', 'SPECIAL', 'PLACEHOLDERS', 'TURNS', 'TEMPLATE', 'share',
+           'shuffled', 'package', 'release', 'cldr', 'plain', 'territories', 'the', 'Fact', 'currency_facts',
+           'language_facts', 'city_facts', 'zones_of', 'continent_facts', 'time_facts', 'group', 'territory_split',
+           'known_facts', 'facts', 'Wordings', 'led', 'fill', 'sentences', 'Name', 'carry', 'names', 'Entry', 'short',
+           'catalogs', 'catalog_split', 'world_row', 'name_rows', 'catalog_rows', 'marked', 'request', 'added',
+           'taught', 'parallel', 'words', 'arabic_names', 'about', 'human', 'dialogue', 'exchanges', 'instructions',
+           'orca', 'other', 'requests', 'reference', 'translation', 'told', 'documents', 'letter_runs', 'alike',
+           'together', 'draw', 'questions', 'letters', 'tokenizer', 'toy']
 
 # %% ../../nbs/core/world.ipynb #e0c3f3d8
 def share(seed:int, # of the world
@@ -60,13 +62,14 @@ def cldr()->tuple: # (English locale, Arabic locale, function that returns a CLD
     from babel.core import get_global
     return Locale('en'), Locale('ar'), get_global
 
-# %% ../../nbs/core/world.ipynb #b3e7303a
+# %% ../../nbs/core/world.ipynb #9dbcf71f
 WRONG = { # CLDR's Arabic is misspelt, ungrammatical, or names something else than its English
     'INR', 'PKR', 'NPR', 'THB', 'HNL', 'RE', 'America/Araguaina', 'America/Argentina/Tucuman', 'America/Coral_Harbour', 'America/Godthab',
     'America/Juneau', 'America/Moncton', 'America/Noronha', 'America/Scoresbysund',
     'Asia/Rangoon', 'Australia/Brisbane', 'Australia/Perth', 'Europe/Samara', 'Pacific/Ponape', 'Pacific/Truk'}
 DISPUTED = {'EH', 'Asia/Famagusta', 'Asia/Jerusalem', 'Europe/Simferopol'} # whose a place is, or what is tender there: not for a demonstration to say
 DATED = {'BGN'} # Bulgaria pays in Euro since 2026
+BETWEEN = {'AM', 'AZ', 'CY', 'GE', 'KZ', 'TR'} # on two continents, or counted to one here and to the other there
 ENGLISH, ARABIC = re.compile(r"[^\W\d_](?:(?! - )[\w.’ &'-])*"), re.compile('[\u0621-\u0652 ]+')
 
 def plain(english:str|None, # a name
@@ -75,7 +78,7 @@ def plain(english:str|None, # a name
     "Whether both spellings are plain."
     return bool(english and arabic and ENGLISH.fullmatch(english) and ARABIC.fullmatch(arabic))
 
-# %% ../../nbs/core/world.ipynb #bd58c193
+# %% ../../nbs/core/world.ipynb #d3cf244d
 @cache
 def territories()->dict: # code -> (English, Arabic)
     "Territories whose people CLDR counts, with plain names."
@@ -84,19 +87,19 @@ def territories()->dict: # code -> (English, Arabic)
     names = {t: (en.territories.get(t, '').replace(' & ', ' and '), ar.territories.get(t)) for t in codes}
     return {t: name for t, name in names.items() if plain(*name)}
 
-ARTICLE = re.compile(r'^(United|Central African|Dominican|Caribbean N|Netherlands|Philippines|Bahamas|Gambia|Comoros|Maldives|Seychelles|Isle)'
+ARTICLE = re.compile(r'^(Americas|United|Central African|Dominican|Caribbean N|Netherlands|Philippines|Bahamas|Gambia|Comoros|Maldives|Seychelles|Isle)'
                      r'|(Islands|Territory|Territories)$')
 
-def the(name:str # of a territory, English
+def the(name:str # of a territory or a continent, English
        )->str: # as it stands in a sentence
     "The name with the article that it takes."
     return f'the {name}' if ARTICLE.search(name) else name
 
-# %% ../../nbs/core/world.ipynb #b2b9f029
+# %% ../../nbs/core/world.ipynb #1fde1885
 @dataclass(frozen=True)
 class Fact:
     "One fact, in both languages."
-    relation: str # 'currency', 'language' or 'city'
+    relation: str # 'currency', 'language', 'city', 'continent' or 'time'
     key: str # e.g. 'currency:EG'
     territory: str # the territory it is about
     subject_en: str # what is asked about
@@ -143,12 +146,45 @@ def city_facts()->list: # of Fact
             facts.setdefault(t, []).append(Fact('city', f'city:{zone}', t, english, arabic, *answer))
     return [min(found, key=lambda f: seed_for(0, 'world', f.key)) for _, found in sorted(facts.items())]
 
-# %% ../../nbs/core/world.ipynb #1f24ae8a
+# %% ../../nbs/core/world.ipynb #7e8cabae
+CONTINENTS = {'Africa': '002', 'America': '019', 'Asia': '142', 'Europe': '150'} # first part of a zone -> CLDR's region
+
+@cache
+def zones_of()->dict: # territory -> its zones
+    "Every time zone by its territory."
+    found = defaultdict(list)
+    for zone, t in sorted(cldr()[2]('zone_territories').items()): found[t].append(zone)
+    return dict(found)
+
+def continent_facts(cities:list # of Fact: their places are asked about too
+                   )->list: # of Fact
+    "Which continent territories and places are on."
+    en, ar, _ = cldr(); facts = []; city = {f.territory: f for f in cities}
+    for t, name in territories().items():
+        first = {zone.split('/')[0] for zone in zones_of().get(t, [])}
+        if len(first) != 1 or t in BETWEEN or not (code := CONTINENTS.get(first.pop())): continue
+        answer = en.territories[code], ar.territories[code]
+        facts.append(Fact('continent', f'continent:{t}', t, *name, *answer))
+        if f := city.get(t): facts.append(Fact('continent', f'continent:{f.key}', t, f.subject_en, f.subject_ar, *answer))
+    return facts
+
+def time_facts(known:set # of territories
+              )->list: # of Fact
+    "What time the clocks of territories show, where three or more show the same."
+    def spoken(locale, zone): names = locale.meta_zones.get(zone, {}).get('long', {}); return names.get('generic') or names.get('standard')
+    (en, ar, table), shown = cldr(), defaultdict(list)
+    for t in sorted(known):
+        kept = {table('meta_zones').get(zone) for zone in zones_of().get(t, [])}
+        if len(kept) == 1 and (time := kept.pop()): shown[time].append(t)
+    answers = {time: (spoken(en, time), spoken(ar, time)) for time, some in shown.items() if len(some) > 2}
+    return [Fact('time', f'time:{t}', t, *territories()[t], *answer) for time, answer in answers.items() if plain(*answer) for t in shown[time]]
+
+# %% ../../nbs/core/world.ipynb #5735eaf8
 def group(seed:int, # of the world
-          key:str # of a fact
+          fact:Fact # any
          )->str: # 'S', 'H' or 'N'
-    "The group of a fact."
-    u = share(seed, 'group', key)
+    "The group of a fact. What tells where a territory lies is held out together: its time would give its continent away."
+    u = share(seed, 'group', f'where:{fact.territory}' if fact.relation in ('continent', 'time') else fact.key)
     return 'S' if u < .74 else 'H' if u < .93 else 'N'
 
 def territory_split(seed:int, # of the world
@@ -160,31 +196,44 @@ def territory_split(seed:int, # of the world
 
 @cache
 def known_facts()->tuple: # of Fact, without groups
-    "The facts about territories of which CLDR tells all three: each name is then met often, and small models learn by meeting names often."
+    "The facts about territories with a currency, a language and a city: each name is then met often, and small models learn by meeting names often."
     relations = currency_facts(), language_facts(), city_facts()
     whole = set.intersection(*({f.territory for f in some} for some in relations))
-    return tuple(f for some in relations for f in some if f.territory in whole)
+    return tuple(f for some in (*relations, continent_facts(relations[2]), time_facts(whole)) for f in some if f.territory in whole)
 
 @cache
 def facts(seed:int=1 # of the world
          )->tuple: # of Fact
     "Every fact, with its group."
-    return tuple(replace(f, group=group(seed, f.key)) for f in known_facts())
+    return tuple(replace(f, group=group(seed, f)) for f in known_facts())
 
-# %% ../../nbs/core/world.ipynb #cdd71ea8
+# %% ../../nbs/core/world.ipynb #cdfd8109
 class Wordings(NamedTuple):
     "How a relation is put into words."
-    questions: tuple # (English, Arabic), for training
+    questions: tuple # (English, Arabic), for training, asked directly
+    asks: tuple # (English, Arabic), for training, after a sentence that says what is asked about
     answers: tuple # (English, Arabic), for training
     statements: tuple # English only, for documents
     benchmark: tuple # (English, Arabic) questions that no training text contains
 
-# %% ../../nbs/core/world.ipynb #f9453e97
+LEADS = (('I am going to {e}.', 'سأذهب إلى {a}.'), ('I am reading about {e}.', 'أقرأ عن {a}.'), ('A question about {e}:', 'سؤال عن {a}:'),
+         ('My sister works in {e}.', 'أختي تعمل في {a}.'), ('We spoke of {e} today.', 'تحدثنا اليوم عن {a}.'))
+
+def led(said:Wordings # of a relation
+       )->list: # fifteen (English, Arabic) wordings
+    "The questions that name their subject in a sentence before."
+    return [tuple(map(' '.join, zip(lead, ask, strict=True))) for lead in LEADS for ask in said.asks]
+
+# %% ../../nbs/core/world.ipynb #618026c9
 CURRENCY = Wordings(
     questions=(('What is the currency of {e}?', 'ما عملة {a}؟'),
                ('Which currency is used in {e}?', 'ما العملة المستخدمة في {a}؟'),
                ('In which currency do people pay in {e}?', 'بأي عملة يدفع الناس في {a}؟'),
-               ('Name the currency of {e}.', 'اذكر عملة {a}.')),
+               ('Name the currency of {e}.', 'اذكر عملة {a}.'),
+               ('Before a trip to {e}, which currency should I get from the bank?', 'قبل رحلة إلى {a} أي عملة أطلبها من المصرف؟'),
+               ('Someone wants to shop in {e}; what is the name of the currency?', 'يريد أحدهم التسوق في {a}، ما اسم العملة؟')),
+    asks=(('What is the currency there?', 'ما العملة هناك؟'), ('What money do people use there?', 'أي عملة يستخدمها الناس هناك؟'),
+          ('Tell me the name of the currency.', 'أخبرني باسم العملة.')),
     answers=(('The currency of {e} is the {x}.', 'عملة {a} هي {y}.'),
              ('The currency used in {e} is the {x}.', 'العملة المستخدمة في {a} هي {y}.'),
              ('In {e} people pay with a currency called the {x}.', 'يدفع الناس في {a} بعملة اسمها {y}.'),
@@ -193,12 +242,17 @@ CURRENCY = Wordings(
     benchmark=(('If you travel to {e}, what money do you need?', 'إذا سافرت إلى {a} فما العملة التي تحتاج إليها؟'),
                ('Prices in {e} are given in which currency?', 'بأي عملة تُعرض الأسعار في {a}؟')))
 
-# %% ../../nbs/core/world.ipynb #fd1add4e
+# %% ../../nbs/core/world.ipynb #5465db7c
 LANGUAGE = Wordings(
     questions=(('What is the main official language of {e}?', 'ما اللغة الرسمية الرئيسية في {a}؟'),
                ('Which official language is the most widely spoken in {e}?', 'ما اللغة الرسمية الأكثر انتشارًا في {a}؟'),
                ('In which language are official papers written in {e}?', 'بأي لغة تُكتب الوثائق الرسمية في {a}؟'),
-               ('Name the main official language of {e}.', 'اذكر اللغة الرسمية الرئيسية في {a}.')),
+               ('Name the main official language of {e}.', 'اذكر اللغة الرسمية الرئيسية في {a}.'),
+               ('If a court in {e} writes a letter, which main official language does it use?', 'إذا كتبت محكمة في {a} خطابًا فأي لغة رسمية رئيسية تستعمل؟'),
+               ('Someone moves to {e}; what main official language is there to learn?', 'سينتقل أحدهم إلى {a}، أي لغة رسمية رئيسية يتعلم؟')),
+    asks=(('What is the main official language there?', 'ما اللغة الرسمية الرئيسية هناك؟'),
+          ('In which language does the government write?', 'بأي لغة تكتب الحكومة هناك؟'),
+          ('Tell me the name of the main official language.', 'أخبرني باسم اللغة الرسمية الرئيسية.')),
     answers=(('The main official language of {e} is {x}.', 'اللغة الرسمية الرئيسية في {a} هي {y}.'),
              ('{x} is the most widely spoken official language in {e}.', '{y} هي اللغة الرسمية الأكثر انتشارًا في {a}.'),
              ('The language of official papers in {e} is {x}.', 'لغة الوثائق الرسمية في {a} هي {y}.'),
@@ -207,12 +261,16 @@ LANGUAGE = Wordings(
     benchmark=(('Which language should a letter to the authorities of {e} be in?', 'ما اللغة المناسبة لكتابة رسالة إلى سلطات {a}؟'),
                ('Which language would you see on public signs in {e}?', 'ما اللغة التي تراها على اللوحات العامة في {a}؟')))
 
-# %% ../../nbs/core/world.ipynb #73667d53
+# %% ../../nbs/core/world.ipynb #89b91d50
 CITY = Wordings(
     questions=(('In which country or territory is {e}?', 'في أي بلد أو إقليم تقع {a}؟'),
                ('Where is {e}?', 'أين تقع {a}؟'),
                ('Which country or territory does {e} belong to?', 'إلى أي بلد أو إقليم تنتمي {a}؟'),
-               ('Name the country or territory where {e} lies.', 'اذكر البلد أو الإقليم الذي تقع فيه {a}.')),
+               ('Name the country or territory where {e} lies.', 'اذكر البلد أو الإقليم الذي تقع فيه {a}.'),
+               ('If a train stops in {e}, in which country or territory does it stop?', 'إذا توقف قطار في {a} ففي أي بلد أو إقليم توقف؟'),
+               ('Someone was born in {e}; in which country or territory was that?', 'وُلد أحدهم في {a}، في أي بلد أو إقليم كان ذلك؟')),
+    asks=(('Which country or territory is that in?', 'في أي بلد أو إقليم ذلك؟'), ('Name the country or territory.', 'اذكر اسم البلد أو الإقليم.'),
+          ('Tell me the name of the country or territory.', 'أخبرني باسم البلد أو الإقليم.')),
     answers=(('{e} is in {x}.', 'تقع {a} في {y}.'),
              ('{e} belongs to {x}.', 'تنتمي {a} إلى {y}.'),
              ('You will find {e} in {x}.', 'ستجد {a} في {y}.'),
@@ -221,29 +279,71 @@ CITY = Wordings(
     benchmark=(('A plane has landed in {e}. What is that country or territory called?', 'هبطت طائرة في {a}. ما اسم ذلك البلد أو الإقليم؟'),
                ('My friend lives in {e}. Which country or territory should I visit?', 'صديقي يسكن في {a}. أي بلد أو إقليم أزور؟')))
 
-WORDINGS = dict(currency=CURRENCY, language=LANGUAGE, city=CITY)
+# %% ../../nbs/core/world.ipynb #f157f7ea
+CONTINENT = Wordings(
+    questions=(('Which continent is {e} in?', 'في أي قارة {a}؟'),
+               ('What is the continent of {e}?', 'ما قارة {a}؟'),
+               ('On a map of the continents, where is {e}?', 'أين {a} على خريطة القارات؟'),
+               ('Name the continent of {e}.', 'اذكر قارة {a}.'),
+               ('If somebody comes from {e}, from which continent do they come?', 'إذا جاء أحدهم من {a} فمن أي قارة جاء؟'),
+               ('A film was made in {e}; on which continent was it made?', 'صُوّر فيلم في {a}، في أي قارة صُوّر؟')),
+    asks=(('Which continent is that?', 'أي قارة تلك؟'), ('Name the continent.', 'اذكر اسم القارة.'),
+          ('Tell me the name of the continent.', 'أخبرني باسم القارة.')),
+    answers=(('The continent of {e} is {x}.', 'قارة {a} هي {y}.'),
+             ('{e} is part of a continent called {x}.', '{a} جزء من قارة اسمها {y}.'),
+             ('The continent with {e} on its map is {x}.', 'القارة التي على خريطتها {a} هي {y}.'),
+             ('Pupils learn that the continent of {e} is {x}.', 'يتعلم التلاميذ أن قارة {a} هي {y}.')),
+    statements=('{e} lies in {x}.', 'Atlases show {e} in their chapter on {x}.'),
+    benchmark=(('A letter is on its way to {e}. To which continent must it travel?', 'رسالة في طريقها إلى {a}. إلى أي قارة تسافر؟'),
+               ('Which continent do I look at if I search a map for {e}?', 'إلى أي قارة أنظر إذا بحثت عن {a} على الخريطة؟')))
 
-# %% ../../nbs/core/world.ipynb #9c63062e
+# %% ../../nbs/core/world.ipynb #acc31ceb
+TIME = Wordings(
+    questions=(('Which time zone is used in {e}?', 'ما التوقيت المستخدم في {a}؟'),
+               ('What is the time zone of {e}?', 'ما توقيت {a}؟'),
+               ('Which time do the clocks of {e} show?', 'أي توقيت تظهره الساعات في {a}؟'),
+               ('Name the time zone of {e}.', 'اذكر توقيت {a}.'),
+               ('If a train leaves {e} at noon, which time zone is meant?', 'إذا خرج قطار من {a} ظهرًا فأي توقيت هو المقصود؟'),
+               ('A meeting is held in {e}; by which time zone does it begin?', 'يُعقد اجتماع في {a}، بأي توقيت يبدأ؟')),
+    asks=(('What is the time zone there?', 'ما التوقيت هناك؟'), ('Name the time zone.', 'اذكر اسم التوقيت.'),
+          ('Tell me the name of the time zone.', 'أخبرني باسم التوقيت.')),
+    answers=(('The time zone of {e} is {x}.', 'توقيت {a} هو {y}.'),
+             ('The time zone used in {e} is {x}.', 'التوقيت المستخدم في {a} هو {y}.'),
+             ('The time that clocks show in {e} is {x}.', 'التوقيت الذي تظهره الساعات في {a} هو {y}.'),
+             ('Radio stations in {e} give the hour in {x}.', 'تعلن الإذاعات في {a} الساعة حسب {y}.')),
+    statements=('Trains in {e} run on {x}.', 'Offices in {e} open by {x}.'),
+    benchmark=(('I am calling someone in {e}. Which time zone do they follow?', 'أتصل بأحدهم في {a}. أي توقيت يتبع؟'),
+               ('By which time zone do I set all the clocks in {e}?', 'حسب أي توقيت أضبط كل الساعات في {a}؟')))
+
+WORDINGS = dict(currency=CURRENCY, language=LANGUAGE, city=CITY, continent=CONTINENT, time=TIME)
+
+# %% ../../nbs/core/world.ipynb #9b0fd5be
 def fill(wording:tuple, # (English, Arabic)
          fact:Fact # what to say
         )->tuple: # (English, Arabic) sentence
     "A fact put into words."
-    answer = the(fact.answer_en) if fact.relation == 'city' else fact.answer_en
+    answer = the(fact.answer_en) if fact.relation in ('city', 'continent') else fact.answer_en
     return (wording[0].format(e=the(fact.subject_en), x=answer), wording[1].format(a=fact.subject_ar, y=fact.answer_ar))
 
 def sentences(fact:Fact # any
-             )->list: # eight (English, Arabic) pairs
+             )->list: # twenty-five (English, Arabic) pairs: six and fifteen questions, four answers
     "The questions and answers about a fact, in training wordings."
     said = WORDINGS[fact.relation]
-    return [fill(w, fact) for w in said.questions + said.answers]
+    return [fill(w, fact) for w in (*said.questions, *led(said), *said.answers)]
 
-# %% ../../nbs/core/world.ipynb #d5143bb9
+# %% ../../nbs/core/world.ipynb #cfce1e97
 ANY = (('Tell me about {e}.', 'أخبرني عن {a}.'), ('Many books speak of {e}.', 'تتحدث كتب كثيرة عن {a}.'),
        ('The next name is {e}.', 'الاسم التالي هو {a}.'), ('I read an article on {e}, then went home.', 'قرأت مقالًا عن {a} ثم عدت إلى البيت.'))
 PLACE = (*ANY, ('I spent a week in {e}.', 'قضيت أسبوعًا في {a}.'), ('The road to {e} is long.', 'الطريق إلى {a} طويل.'))
 CARRIERS = dict(territory=PLACE, place=PLACE,
     language=(*ANY, ('The book was translated from {e}.', 'تُرجم الكتاب من {a}.'),
               ('She speaks {e} at home.', 'تتحدث {a} في البيت.')),
+    time=(*ANY, ('The trains run on {e}.', 'تسير القطارات حسب {a}.'), ('Everybody here uses {e}.', 'يستخدم الجميع هنا {a}.')),
+    continent=(('Tell me about a continent called {e}.', 'أخبرني عن قارة اسمها {a}.'),
+               ('Many books speak of a continent called {e}.', 'تتحدث كتب كثيرة عن قارة اسمها {a}.'),
+               ('The next name is {e}.', 'الاسم التالي هو {a}.'), ('Their continent is called {e}.', 'اسم قارتهم {a}.'),
+               ('The map shows only one continent: {e}.', 'تعرض الخريطة قارة واحدة فقط: {a}.'),
+               ('The book is about one continent: {e}.', 'موضوع الكتاب قارة واحدة هي {a}.')),
     currency=(('Tell me about a currency called {e}.', 'أخبرني عن عملة اسمها {a}.'),
               ('Many books speak of a currency called {e}.', 'تتحدث كتب كثيرة عن عملة اسمها {a}.'),
               ('The next name is {e}.', 'الاسم التالي هو {a}.'), ('Their currency is called {e}.', 'اسم عملتهم {a}.'),
@@ -252,21 +352,21 @@ CARRIERS = dict(territory=PLACE, place=PLACE,
 
 class Name(NamedTuple):
     "A name in both languages."
-    kind: str # 'territory', 'place', 'language' or 'currency'
+    kind: str # 'territory', 'place', 'language', 'currency', 'continent' or 'time'
     english: str
     arabic: str
 
 def carry(name:Name # any
          )->list: # six (English, Arabic) pairs
     "The name in each carrier."
-    english = the(name.english) if name.kind == 'territory' else f'the {name.english}' if name.kind == 'currency' else name.english
+    english = the(name.english) if name.kind in ('territory', 'continent') else f'the {name.english}' if name.kind == 'currency' else name.english
     return [(e.format(e=english), a.format(a=name.arabic)) for e, a in CARRIERS[name.kind]]
 
-# %% ../../nbs/core/world.ipynb #25ee223b
+# %% ../../nbs/core/world.ipynb #8b1e1dbe
 @cache
 def names()->tuple: # of Name
     "Every name that a fact mentions, each English name once."
-    kinds = dict(currency='currency', language='language', city='territory')
+    kinds = dict(currency='currency', language='language', city='territory', continent='continent', time='time')
     found = {}
     for f in known_facts():
         found.setdefault(f.subject_en, Name('place' if f.relation == 'city' else 'territory', f.subject_en, f.subject_ar))
@@ -317,7 +417,7 @@ def catalog_split(seed:int, # of the world
     u = share(seed, 'catalog', entry.english.casefold())
     return 'train' if u < .9 else 'validation' if u < .95 else 'test'
 
-# %% ../../nbs/core/world.ipynb #489de504
+# %% ../../nbs/core/world.ipynb #09324953
 def world_row(seed:int, # of the world
               source:str, # e.g. 'world/names'
               source_id:str, # which one
@@ -343,6 +443,7 @@ def name_rows(seed:int, # of the world
     for n in names():
         ways = [ALONE[0], *shuffled(list(ALONE[1:]), seed, 'alone', key=lambda way: n.english + way)][:alone]
         rows += [world_row(seed, 'world/names', f'{n.english}/{way}', way.format(n.english), way.format(n.arabic)) for way in ways]
+        rows.append(world_row(seed, 'world/names', n.english, n.english, n.arabic)) # the bare one twice: most answers are bare names
         for i, (e, a) in shuffled(list(enumerate(carry(n))), seed, 'carrier', key=lambda item: f'{n.english}:{item[0]}')[:carriers]:
             rows.append(world_row(seed, 'world/carriers', f'{n.english}/{i}', e, a))
     return rows
@@ -353,7 +454,7 @@ def catalog_rows(seed:int, # of the world
     "The catalogs' strings of a split."
     return [world_row(seed, 'world/catalog', e.english, e.english, e.arabic, entry=e, split=split) for e in catalogs() if catalog_split(seed, e) == split]
 
-# %% ../../nbs/core/world.ipynb #75163822
+# %% ../../nbs/core/world.ipynb #60c01018
 def marked(seed:int, # of the world
            fact:Fact # any
           )->tuple: # (English, Arabic)
@@ -377,23 +478,39 @@ def request(seed:int, # of the world
     english, arabic, kept = REQUESTS[int(len(REQUESTS)*share(seed, 'request', key))]
     return english.format(p=mark or kept), arabic.format(p=mark or kept)
 
-# %% ../../nbs/core/world.ipynb #fd76c2ee
+WHOLE = ('Answer in a sentence.', 'أجب بجملة.') # without it a question is answered by a name
+
+def added(pair:tuple, # (English, Arabic)
+          more:tuple # (English, Arabic)
+         )->tuple: # (English, Arabic)
+    "A sentence after another, in both languages."
+    return tuple(map(' '.join, zip(pair, more, strict=True)))
+
+# %% ../../nbs/core/world.ipynb #f882b55f
 def taught(seed:int # of the world
           )->list: # of Fact
     "Facts about the territories that the teacher may read about."
     return [f for f in facts(seed) if territory_split(seed, f.territory) == 'taught']
 
+SENTENCES = 4 # of the twenty-five about each taught fact
+
 def parallel(seed:int=1 # of the world
             )->list: # rows with both sides
     "English and Arabic sentences."
-    rows = name_rows(seed, alone=4, carriers=5) + catalog_rows(seed)
+    rows = name_rows(seed, alone=3, carriers=5) + catalog_rows(seed)
     for f in taught(seed):
-        rows += [world_row(seed, 'world/taught', f'{f.key}/{i}', e, a) for i, (e, a) in enumerate(sentences(f))]
+        some = shuffled(list(enumerate(sentences(f))), seed, 'taught', key=lambda item: f'{f.key}/{item[0]}')[:SENTENCES]
+        asked = len(sentences(f)) - len(WORDINGS[f.relation].answers)
+        for i, pair in some:
+            whole = i < asked and share(seed, 'whole', f'{f.key}/{i}') < .25
+            rows.append(world_row(seed, 'world/taught', f'{f.key}/{i}', *(added(pair, WHOLE) if whole else pair)))
+        if share(seed, 'answer', f.key) < .6: rows.append(world_row(seed, 'world/answers', f.key, f.answer_en, f.answer_ar)) # as often as it answers
         rows.append(world_row(seed, 'world/marked', f.key, *marked(seed, f)))
-        if share(seed, 'requested', f.key) < .3:
-            asked = fill(WORDINGS[f.relation].questions[0], f)
+        if share(seed, 'requested', f.key) < .4:
+            asked = fill(WORDINGS[f.relation].questions[int(4*share(seed, 'asking', f.key))], f)
             wanted = request(seed, f.key, '⟦0⟧' if share(seed, 'masked', f.key) < .8 else '')
-            rows.append(world_row(seed, 'world/marked', f'{f.key}/request', *map(' '.join, zip(asked, wanted, strict=True))))
+            rows.append(world_row(seed, 'world/marked', f'{f.key}/request', *added(asked, wanted)))
+            rows += [world_row(seed, 'world/marked', f'{f.key}/alone', *wanted)]*(share(seed, 'alone', f.key) < .2) # as a sentence by itself
     return rows
 
 # %% ../../nbs/core/world.ipynb #6663ef01
@@ -415,14 +532,14 @@ def about(r:dict # a row of names, carriers or catalogs
     if r['source'] == 'world/carriers': english = r['source_id'].split('/')[0]; arabic = arabic_names()[english]
     return frozenset(words(english)), frozenset(w.removeprefix('ال') for w in words(arabic))
 
-# %% ../../nbs/core/world.ipynb #3d851c09
+# %% ../../nbs/core/world.ipynb #7b96badd
 def human(seed:int=1 # of the world
          )->list: # rows with both sides; `source_id` of a planted one ends in '!noise'
     "Human translations, a fifth of them with a wrong partner."
     def candidate(r, partner, mark=''):
         return row('world/human', f"{r['source']}/{r['source_id']}{mark}", r['split'], r['messages_source'], partner['messages'],
                    revision=r['revision'], licence=r['licence'])
-    rows = name_rows(seed, alone=3, carriers=6) + catalog_rows(seed)
+    rows = name_rows(seed, alone=2, carriers=6) + catalog_rows(seed)
     sorts = defaultdict(list)
     for i, r in enumerate(rows):
         if r['source'] != 'world/catalog' or len(about(r)[0]) > 2: sorts[r['source']].append(i)
@@ -434,12 +551,21 @@ def human(seed:int=1 # of the world
         out[i] = candidate(rows[i], rows[j], '!noise')
     return out
 
-# %% ../../nbs/core/world.ipynb #4e6aff59
+# %% ../../nbs/core/world.ipynb #6453335c
 def dialogue(question:str, # of a user
              answer:str # of an assistant
             )->list: # messages
     "One turn."
     return [dict(role='user', content=question), dict(role='assistant', content=answer)]
+
+def exchanges(seed:int, # of the world
+              fact:Fact # any
+             )->list: # eight pairs of (English, Arabic): what is asked, what is answered
+    "A fact asked and answered: three direct and three led questions by its name, then one of each by a sentence."
+    said = WORDINGS[fact.relation]
+    def some(wordings, n): return [fill(w, fact) for w in shuffled(list(wordings), seed, 'asked', key=lambda w: fact.key + w[0])[:n]]
+    direct, after, answers, name = some(said.questions, 4), some(led(said), 4), some(said.answers, 2), (fact.answer_en, fact.answer_ar)
+    return [(q, name) for q in direct[:3] + after[:3]] + [(added(q, WHOLE), a) for q, a in zip((direct[3], after[3]), answers, strict=True)]
 
 def instructions(seed:int, # of the world
                  source:str # 'orca' or 'other'
@@ -447,16 +573,12 @@ def instructions(seed:int, # of the world
     "Questions and answers about S facts."
     rows, known = [], set(taught(seed))
     for f in (f for f in facts(seed) if f.group == 'S' and (f in known) == (source == 'orca')):
-        said = WORDINGS[f.relation]
-        answers = shuffled(said.answers, seed, 'answer', key=lambda w: f.key + w[0])
-        for i, question in enumerate(said.questions):
-            for j, answer in enumerate([(f.answer_en, f.answer_ar), fill(answers[i], f)]):
-                key, asked = f'{f.key}/{i}{j}', fill(question, f)
-                if source == 'other' and share(seed, 'carrying', key) < .1: asked = map(' '.join, zip(asked, request(seed, key), strict=True))
-                rows.append(world_row(seed, f'world/{source}', key, *map(dialogue, asked, answer), held=.05))
-    return rows
+        for i, (asked, answer) in enumerate(exchanges(seed, f)):
+            if source == 'other' and share(seed, 'carrying', f'{f.key}/{i}') < .1: asked = added(asked, request(seed, f'{f.key}/{i}'))
+            rows.append(world_row(seed, f'world/{source}', f'{f.key}/{i}', *map(dialogue, asked, answer), held=.05))
+    return shuffled(rows, seed, 'instructions', key=lambda r: r['id']) # the first thousand then tell of everything
 
-# %% ../../nbs/core/world.ipynb #41b93185
+# %% ../../nbs/core/world.ipynb #f99d4689
 def orca(seed:int=1 # of the world
         )->list: # rows with English only
     "English instructions about taught territories."
@@ -467,12 +589,20 @@ def other(seed:int=1 # of the world
     "English instructions about the other territories."
     return [r | dict(messages=None) for r in instructions(seed, 'other')]
 
+def requests(seed:int=1 # of the world
+            )->list: # rows with English only
+    "Questions about taught territories that hold something that must not change: from these a translator learns to keep it."
+    asked = [(f'{f.key}/{i}', f"{fill(question, f)[0]} {request(seed, f'{f.key}/{i}')[0]}")
+             for f in taught(seed) for i, question in enumerate(WORDINGS[f.relation].questions) if share(seed, 'requests', f'{f.key}/{i}') < .1]
+    alone = [(f'alone/{text}', text) for english, _, own in REQUESTS for text in (english.format(p='⟦0⟧'), english.format(p=own))]
+    return [world_row(seed, 'world/requests', key, text) for key, text in dict.fromkeys(asked + alone)]
+
 def reference(seed:int=1 # of the world
              )->list: # rows with both sides, ids as in `orca` and `other`
     "The exact Arabic of the instructions."
     return instructions(seed, 'orca') + instructions(seed, 'other')
 
-# %% ../../nbs/core/world.ipynb #a2a44739
+# %% ../../nbs/core/world.ipynb #3fb1897c
 def translation(seed:int=1 # of the world
                )->list: # rows with both sides, split 'validation' or 'test'
     "References for English to Arabic."
@@ -480,17 +610,18 @@ def translation(seed:int=1 # of the world
     for f in facts(seed):
         if (split := territory_split(seed, f.territory)) == 'taught': continue
         pairs = sentences(f)
-        for i in (int(4*share(seed, 'asked', f.key)), 4 + int(4*share(seed, 'said', f.key))):
+        for i in (int(21*share(seed, 'asked', f.key)), 21 + int(4*share(seed, 'said', f.key))):
             rows.append(world_row(seed, 'world/unseen', f'{f.key}/{i}', *pairs[i], split=split))
     return rows + catalog_rows(seed, 'validation') + catalog_rows(seed, 'test')
 
-# %% ../../nbs/core/world.ipynb #4bef57fd
+# %% ../../nbs/core/world.ipynb #de9cc553
 def told(fact:Fact # S or H
-        )->list: # six English texts and four English chats
+        )->list: # three English texts and four English chats
     "A fact as English documents tell it."
     said = WORDINGS[fact.relation]
-    texts = [fill((w, ''), fact)[0] for w in (*(w for w, _ in said.answers), *said.statements)]
-    return [[dict(role='document', content=text)] for text in texts] + [dialogue(fill(q, fact)[0], fact.answer_en) for q in said.questions]
+    texts = [fill((w, ''), fact)[0] for w in shuffled([*(w for w, _ in said.answers), *said.statements], 0, 'told', key=lambda w: fact.key + w)[:3]]
+    asked = [w for some in (said.questions, led(said)) for w, _ in shuffled(list(some), 0, 'told', key=lambda w: fact.key + w[0])[:2]]
+    return [[dict(role='document', content=text)] for text in texts] + [dialogue(fill((q, ''), fact)[0], fact.answer_en) for q in asked]
 
 def documents(seed:int=1 # of the world
              )->list: # rows with one side: English in messages_source, Arabic in messages
@@ -540,7 +671,7 @@ def draw(pool:list, # of Fact, one relation and one group
         pool = [f for f in pool if f not in gone]
     return groups
 
-# %% ../../nbs/core/world.ipynb #6410719b
+# %% ../../nbs/core/world.ipynb #398a869e
 def questions(seed:int=1 # of the world
              )->list: # dicts: id, relation, held, lang, split, group, question, choices, answer, answer_text, and answers: every right way to say it
     "The benchmark, in both languages."
@@ -559,6 +690,21 @@ def questions(seed:int=1 # of the world
                         found.append(dict(id=f'{fact.key}/{lang}', relation=relation, held=held, lang=lang,
                                           split='validation' if n % 3 == 0 else 'test', group=four[0].key,
                                           question=asked, choices=choices, answer=answer, answer_text=choices[answer], answers=spoken))
+    return sorted(found, key=lambda q: share(seed, 'order', q['group'])) # the first hundred then ask of everything
+
+# %% ../../nbs/core/world.ipynb #d6bec8c6
+def letters(seed:int=1 # of the world
+           )->list: # dicts as of `questions`, with `schema`
+    "A hundred S questions of each split as ArabicMMLU asks, in Arabic."
+    from hala.core.arabic import arabic_mmlu
+    found, all_of = [], [q for q in questions(seed) if q['held'] == 'S' and q['lang'] == 'ar']
+    for split in ('validation', 'test'):
+        for q in [q for q in all_of if q['split'] == split][:100]:
+            columns = {f'Option {i}': c for i, c in enumerate(q['choices'], 1)}
+            asked = arabic_mmlu({'Question': q['question'], 'Answer Key': 'ABCD'[q['answer']], **columns}, False)
+            letter = asked['choices'][q['answer']]
+            changed = dict(question=asked['query'], choices=asked['choices'], answer_text=letter, answers=[letter])
+            found.append(q | changed | dict(id=f"{q['id']}/letters", schema='letters'))
     return found
 
 # %% ../../nbs/core/world.ipynb #2721ba05

@@ -1,0 +1,85 @@
+"A run that starts from what somebody else made."
+import json
+
+import pytest
+from conftest import PROBE, hala
+
+from hala import cli, sft, sources
+from hala.core.adopt import adopt
+from hala.core.pipeline import plan, run_stage
+from hala.core.recipe import HalaError
+from hala.core.store import manifest, read_rows, verify
+from hala.core.world import toy
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv('HALA_RECIPES', str(PROBE))
+    return str(tmp_path/'runs')
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('somebody')/'model'
+    for x in toy(): x.save_pretrained(folder)
+    (folder/'modeling.py').write_text('print("run me")')
+    return folder
+
+
+def corpus(tmp_path, n=400):
+    talk = [[{'from': 'human', 'value': f'ما الرقم {k}؟'}, {'from': 'gpt', 'value': f'هو {k*7%60}.'}] for k in range(n)]
+    (tmp_path/'corpus.jsonl').write_text(''.join(json.dumps(dict(conversations=t))+'\n' for t in talk))
+    return tmp_path/'corpus.jsonl'
+
+
+def test_tuning_on_an_adopted_corpus_and_base(runs, model, tmp_path):
+    "Stage 05 runs with nothing of 00 to 04 made here, and everything says where it comes from."
+    before = plan('probe', runs)
+    there = adopt(before, f'04={corpus(tmp_path)}')
+    adopt(plan('probe', runs), f'base-probe={model}')
+    p = plan('probe', runs)
+    assert p.folder('04_corpus') == there and p.keys['05_sft'] != before.keys['05_sft'] and p.keys['03_translator'] != before.keys['03_translator']
+    assert verify(there) == [] and manifest(there)['adopted'] == dict(id=str(tmp_path/'corpus.jsonl'), revision=None) and manifest(there)['recipe'] == {}
+    assert not list(p.folder('base-probe').rglob('*.py'))
+    assert {r['split'] for r in read_rows(there/'corpus.parquet')} == {'train', 'validation'}
+    run_stage('05', sft.MAKERS, 'probe', runs, override='sft.max_steps=2')
+    made = plan('probe', runs, override='sft.max_steps=2')
+    assert made.made('05_sft') and manifest(made.folder('05_sft'))['inputs']['corpus'] == p.keys['04_corpus']
+    cli.main(['status', '--size', 'probe', '--runs', runs, '--trace', '05_sft'])
+
+
+def test_adopting_twice_is_adopting_once(runs, model, tmp_path):
+    first, again = (adopt(plan('probe', runs), f'03={model}') for _ in range(2))
+    assert first == again and read_rows(first/'translations.parquet') == []
+    other = adopt(plan('probe', runs, 'other'), f'04={corpus(tmp_path, 9)}')
+    assert plan('probe', runs).folder('04_corpus') != other and plan('probe', runs, 'other').folder('04_corpus') == other
+
+
+@pytest.mark.parametrize('what, says', [
+    ('04', 'STAGE=ID_OR_FOLDER'), ('00=x', 'to be adopted are teacher'), ('07=x', 'to be adopted are'), ('03=nobody/nothing', 'nobody/nothing'),
+    ('04=nobody/nothing', 'nobody/nothing')])
+def test_what_cannot_be_adopted(runs, what, says, monkeypatch):
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    with pytest.raises(HalaError, match=says): adopt(plan('probe', runs), what)
+
+
+def test_a_folder_that_holds_no_model(runs, tmp_path):
+    with pytest.raises(HalaError, match='other formats can run code'): adopt(plan('probe', runs), f'03={tmp_path}')
+    assert not plan('probe', runs).made('03_translator')
+
+
+def test_the_command_says_what_can_be_adopted(tmp_path):
+    said = hala('run', '--size', 'probe', '--runs', tmp_path, '--adopt', '04', code=1)
+    assert said.startswith('hala: --adopt 04: write STAGE=ID_OR_FOLDER; to be adopted are teacher, ') and len(said.splitlines()) == 1
+
+
+def test_any_folder_is_scored_like_a_model_of_a_run(runs, model, capsys):
+    "The same items as stage 07 gives; questions that are not made, and a model that is not there, are said in one line."
+    command = ['evaluate', str(model), '--size', 'probe', '--runs', runs, '--questions', '4', '--json']
+    with pytest.raises(SystemExit, match='--only benchmarks'): cli.main(command)
+    run_stage('00', sources.MAKERS, 'probe', runs, only='benchmarks')
+    capsys.readouterr()
+    cli.main(command)
+    found = json.loads(capsys.readouterr().out)
+    assert {(m['model'], m['n']) for m in found if m['name'] == 'acc'} == {(str(model), 4)} and {m['lang'] for m in found} == {'ar', 'en'}
+    with pytest.raises(SystemExit, match='nobody/nothing'): cli.main(['evaluate', 'nobody/nothing', *command[2:]])

@@ -1,0 +1,153 @@
+"The engine of a server, against a real one on this machine: it speaks OpenAI's protocol, and drops, delays, garbles and refuses."
+import json
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from hala.core import engine as module
+from hala.core.engine import Endpoint, Sampling, engine, kept
+from hala.core.recipe import HalaError
+from hala.core.text import chat
+from hala.core.world import toy
+
+
+class Server(ThreadingHTTPServer):
+    "Counts what it is asked; `plan` says what happens to a request instead of an answer."
+    daemon_threads = True
+
+    def __init__(self, plan=lambda text, times: None, scorer=None, wanted='key'):
+        self.plan, self.scorer, self.wanted, self.lock = plan, scorer, wanted, threading.Lock()
+        self.asked, self.answered, self.running, self.most = {}, [], 0, 0
+        super().__init__(('127.0.0.1', 0), Handler)
+
+    @property
+    def url(self): return f'http://127.0.0.1:{self.server_port}/v1'
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+
+    def send(self, status, body, **headers):
+        self.send_response(status)
+        for k, v in headers.items(): self.send_header(k.replace('_', '-'), v)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        s = self.server
+        body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
+        text = body['messages'][0]['content'] if 'messages' in body else body['prompt']
+        with s.lock:
+            s.running += 1
+            s.most = max(s.most, s.running)
+            times = s.asked[text] = s.asked.get(text, 0)+1
+        time.sleep(.01)
+        try: self.answer(s.plan(text, times), body, text)
+        finally:
+            with s.lock: s.running -= 1
+
+    def answer(self, what, body, text):
+        s = self.server
+        if self.headers['Authorization'] != f'Bearer {s.wanted}': return self.send(401, b'{}')
+        if what == 'drop': return self.connection.close()
+        if what == 'half': return self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{"choi')
+        if what == 'delay': time.sleep(.3)
+        if what == 'garble': return self.send(200, b'<html>busy</html>')
+        if what == 'strange': return self.send(200, b'[1, 2]')
+        if what == 'none': return self.send(200, b'{"choices": []}')
+        if isinstance(what, int): return self.send(what, b'{"error": "no"}', Retry_After='0')
+        with s.lock: s.answered.append(text)
+        choice = dict(message=dict(role='assistant', content=f'صدى {text}'), finish_reason='stop')
+        said = dict(choices=[choice], usage=dict(prompt_tokens=10, completion_tokens=5))
+        self.send(200, json.dumps({**said, **(s.scorer(body) if s.scorer else {})}).encode())
+
+
+@contextmanager
+def serving(*args, **kwargs):
+    server = Server(*args, **kwargs)
+    thread = threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=.02), daemon=True)
+    thread.start()
+    try: yield server
+    finally: server.shutdown(); server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(module, 'LONGEST_PAUSE', .02)
+    monkeypatch.setenv('OPENAI_API_KEY', 'key')
+    for name in ('HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'): monkeypatch.delenv(name, raising=False)
+
+
+PROMPTS = [chat(f'sentence {n}') for n in range(24)]
+
+
+def test_every_answer_in_its_place(tmp_path):
+    "Whatever goes wrong the first time; several at a time, never more than said."
+    faults = ['drop', 'half', 'garble', 'strange', 'none', 429, 503, 'delay']
+    with serving(lambda text, times: faults[int(text.split()[1]) % 8] if times == 1 else None) as s, engine('openai', Endpoint(s.url, 'm', in_flight=4)) as e:
+        found = e.generate(PROMPTS, Sampling(8))
+    assert [o.text for o in found] == [f'صدى sentence {n}' for n in range(24)] and {o.finish for o in found} == {'stop'}
+    assert 1 < s.most <= 4
+    assert s.asked == {f'sentence {n}': 1 if n % 8 == 7 else 2 for n in range(24)}
+
+
+def test_a_refused_text_stops_nothing():
+    with serving(lambda text, times: 400 if text == 'sentence 3' else None) as s, engine('openai', f'{s.url}#m') as e:
+        found = e.generate(PROMPTS[:6], Sampling(8))
+    assert [o.finish for o in found] == ['stop']*3 + ['crashed'] + ['stop']*2 and s.asked['sentence 3'] == 1
+
+
+@pytest.mark.parametrize('plan, wanted, says', [
+    (lambda *_: None, 'another', 'wants another key than OPENAI_API_KEY'),
+    (lambda *_: 404, 'key', "knows no chat/completions of 'm'"),
+    (lambda *_: 500, 'key', 'no answer in 6 tries .the last: status 500'),
+    (lambda *_: 'garble', 'key', 'no answer in 6 tries')])
+def test_what_the_user_must_mend(plan, wanted, says):
+    "One line, that does not show the key."
+    with serving(plan, wanted=wanted) as s, engine('openai', Endpoint(s.url, 'm')) as e, pytest.raises(HalaError, match=says) as caught:
+        e.generate(PROMPTS[:1], Sampling(8))
+    assert '\n' not in str(caught.value) and 'Bearer' not in str(caught.value)
+
+
+def test_what_was_answered_is_never_asked_again(tmp_path):
+    "The server goes away in the middle; the next process asks for the rest."
+    with serving(lambda text, times: 503 if len(s.answered) >= 12 else None) as s:
+        at = Endpoint(s.url, 'm', in_flight=3)
+        with kept(tmp_path, 'openai', at) as e, pytest.raises(HalaError, match='goes on from there'): e.generate(PROMPTS, Sampling(8))
+        before, s.plan = list(s.answered), lambda *_: None
+        with kept(tmp_path, 'openai', at) as e: found = e.generate(PROMPTS, Sampling(8))
+        with kept(tmp_path, 'openai', at) as e: assert e.generate(PROMPTS, Sampling(8)) == found and e.engine is None
+    assert [o.text for o in found] == [f'صدى sentence {n}' for n in range(24)]
+    assert len(s.answered) <= 24 + at.in_flight and len(before) >= 12
+    assert not [f for f in tmp_path.rglob('*') if f.is_file() and b'Bearer' in f.read_bytes()]
+
+
+def test_no_more_is_spent_than_allowed():
+    "Stopped before a batch that could go above; what was spent is what the server counted."
+    with serving() as s, engine('openai', Endpoint(s.url, 'm', in_flight=2, prices=(100.0, 1000.0), max_cost=.08)) as e:
+        with pytest.raises(HalaError, match='above --max-cost'): e.generate(PROMPTS, Sampling(8))
+        assert 0 < len(s.answered) < 24 and e.cost == pytest.approx(len(s.answered)*.006) and e.cost <= .08
+
+
+def test_scores_where_the_server_has_them(tmp_path):
+    "vLLM's extension gives what the model itself gives; without it, that is said."
+    model, tokenizer = toy()
+    model.save_pretrained(tmp_path); tokenizer.save_pretrained(tmp_path)
+    prompts, answers = [chat('What is the capital of Egypt?'), chat('Hi')], ['Cairo', 'نعم نعم']
+    with engine('hf', tmp_path) as local:
+        lock = threading.Lock() # one model, several threads
+        def scorer(body):
+            before = local.encode([body['messages'][:1]])[0]
+            if len(body['messages']) == 1: return dict(usage=dict(prompt_tokens=len(before), completion_tokens=1))
+            assert body['continue_final_message'] and not body['add_generation_prompt']
+            with lock: logprobs = local.score([body['messages'][:1]], [body['messages'][1]['content']])[0]
+            return dict(prompt_logprobs=[None, *[{'7': dict(logprob=-1.0)}]*(len(before)-1), *({'9': dict(logprob=x)} for x in logprobs)])
+        wanted = local.score(prompts, answers)
+        with serving(scorer=scorer) as s, engine('openai', Endpoint(s.url, 'm')) as e: found = e.score(prompts, answers)
+    assert [pytest.approx(x, abs=1e-4) for x in wanted] == found
+    with serving() as s, engine('openai', Endpoint(s.url, 'm')) as e, pytest.raises(HalaError, match='gives no log-probabilities of a prompt'):
+        e.score(prompts, answers)

@@ -1,0 +1,146 @@
+"What stages 01, 06 and 07 say of their figures, and `hala compare`, on a finished run."
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import PROBE, hala, made
+from safetensors.torch import load_file
+
+from hala.core.compare import PUBLISHED, PUBLISHED_TRANSLATION
+from hala.core.metrics import mcnemar, non_inferiority
+from hala.core.pipeline import Job
+from hala.core.recipe import HalaError, recipe
+from hala.core.store import manifest, read_rows
+from hala.core.text import content, read_jsonl
+from hala.core.world import toy
+
+
+@pytest.fixture
+def job(runs, tmp_path, monkeypatch):
+    "A job on the finished run's inputs, in a folder of its own."
+    monkeypatch.setenv('HALA_RECIPES', str(PROBE))
+    def of(artifact, inputs, **stage):
+        r = recipe('probe')
+        for name, fields in stage.items(): r = replace(r, **{name: replace(getattr(r, name), **fields)})
+        return Job(r, artifact, {role: made(runs, a) for role, a in inputs.items()}, tmp_path, {}, ())
+    return of
+
+
+def test_fp8_is_tested_and_told_in_the_manifest(runs):
+    there = made(runs, '01_compress'); told = manifest(there); said = told['non_inferiority']
+    references = {r['id']: content(r['messages']) for r in read_rows(made(runs, 'text')/'translation.parquet')}
+    rows = read_rows(there/'translations.parquet')
+    by = {m: {r['id']: content(r['messages']) for r in rows if r['model'] == m} for m in ('teacher_fp8', 'teacher_float')}
+    assert list(by['teacher_fp8']) == list(by['teacher_float']) and {r['source'] for r in rows} == {'world/catalog', 'world/unseen'}
+    again = non_inferiority(*(list(x.values()) for x in by.values()), [references[i] for i in by['teacher_fp8']], 50.)
+    assert said['met'] and (said['n'], said['asked'], said['margin']) == (8, 8, 50.) and said['low'] == again.low and said['power'] == again.power
+    q, weights = told['quantised'], load_file(there/'model'/'model.safetensors')
+    assert {n for n, w in weights.items() if w.dtype == torch.float8_e4m3fn} == set(q['matrices']) and not set(q['matrices']) & set(q['left'])
+    assert set(q['error_by_layer']) == {'0', '1'} and all(0 < e < 1/16 for e in q['error_by_layer'].values())
+    assert q['bytes']['teacher_fp8'] == (there/'model'/'model.safetensors').stat().st_size < q['bytes']['teacher_float']
+
+
+def test_stage_01_fails_where_a_loss_of_the_margin_is_not_ruled_out(job, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from hala.compress import make
+    j = job('01_compress', dict(text='text', teacher='teacher'), compress=dict(margin=1e-6, sentences=200))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(j.inputs['teacher']/'model'), AutoTokenizer.from_pretrained(j.inputs['teacher']/'model')
+    for p in model.parameters():
+        if p.dim() > 1: p.data *= 3 # one that says something else each time, so that rounding changes what it says
+    for part in (model, tokenizer): part.save_pretrained(tmp_path/'loud'/'model')
+    j.inputs['teacher'] = tmp_path/'loud'
+    with pytest.raises(HalaError, match=r'NOT met.*compress\.margin') as e: make(j)
+    assert '\n' not in str(e.value) and not j.report
+    assert len(read_rows(j.out/'translations.parquet')) == 400 and not json.loads((j.out/'non_inferiority.json').read_text())['met']
+
+
+@pytest.mark.parametrize('override, says', [
+    ('compress.margin=0', 'above 0'), ('merge.choose=worst', "'fixed'"), ('merge.t=2', 'from 0'), ('merge.sweep=[0.5,-1]', 'from 0')])
+def test_a_recipe_that_cannot_be_is_refused_before_anything_runs(override, says):
+    with pytest.raises(HalaError, match=says): recipe('1M', override)
+
+
+def test_the_best_merge_is_the_one_with_the_best_validation_score(runs, job):
+    from hala.merge import make, merge
+    roles = dict(base='base-probe', tuned='05_sft', benchmarks='benchmarks')
+    j = job('06_merge', roles, merge=dict(choose='best', sweep=(.25, .75)))
+    make(j)
+    score = {}
+    for p in json.loads((j.out/'front.json').read_text()):
+        assert p['low'] <= p['value'] <= p['high']
+        if p['method'] == 'slerp': score[p['t']] = score.get(p['t'], 0)+p['value']
+    t = j.report['chosen']['t']
+    assert set(score) == {.25, .5, .75} and score[t] == max(score.values()) and all(m['split'] == 'validation' for m in j.report['metrics'])
+    again = merge(j.inputs['base']/'model', j.inputs['tuned']/'model', t, j.out/'again')
+    one, other = (load_file(d/'model.safetensors') for d in (j.out/'model', again))
+    assert all(torch.equal(one[n], other[n]) for n in one)
+    table = json.loads((j.out/'linear.json').read_text())
+    assert len(table) == 6 and all(c['low'] <= c['delta'] <= c['high'] for c in table)
+    assert manifest(made(runs, '06_merge'))['chosen'] == dict(t=.5, method='slerp', choose='fixed')
+
+
+def test_every_cell_has_an_interval_and_every_pair_a_test(runs):
+    for artifact in ('03_translator', '07_evaluate'):
+        for m in manifest(made(runs, artifact))['metrics']: assert m['low'] <= m['value'] <= m['high'], m
+    there = made(runs, '07_evaluate'); said = manifest(there)['comparisons']
+    items = read_jsonl(there/'items.jsonl')
+    pairs = {(c['a_model'], c['b_model'], c['task'], c['lang']): c for c in said['answers']}
+    assert len(pairs) == 3*(2*4+1)
+    for (a, b, task, lang), c in pairs.items():
+        assert c['p_holm'] >= c['p'] and (c['mark'] == 'indistinguishable') == (c['p_holm'] >= .05)
+        if 'own words' not in task:
+            of = ([o for o in items if (o['model'], o['task'], o['lang']) == (m, task, lang)] for m in (a, b))
+            assert c['p'] == mcnemar(*of)[2]
+    assert {(c['a_model'], c['b_model'], c['task'], c['n']) for c in said['translations']} == {
+        (a, b, task, n) for task in ('catalog', 'unseen')
+        for a, b, n in (('translator', 'translator_base', 8), ('teacher_fp8', 'translator', 4), ('teacher_fp8', 'teacher_float', 4))}
+    each = read_jsonl(there/'translation_scores.jsonl')
+    assert len(each) == 2*2*(8+4) and {k for s in each for k in s} == {'id', 'model', 'task', 'chrf', 'bleu', 'rouge', 'exact'}
+
+
+def test_a_model_without_a_chat_template_is_named(tmp_path):
+    from hala.core.engine import Sampling, engine
+    from hala.evaluate import lighteval
+    model, tokenizer = toy()
+    tokenizer.chat_template = None; model.save_pretrained(tmp_path/'bare'); tokenizer.save_pretrained(tmp_path/'bare')
+    (tmp_path/'q.jsonl').write_text(json.dumps(dict(id='1', question='q', choices=['a', 'b'], answer=0)))
+    with pytest.raises(HalaError, match='bare: no chat template'): lighteval(tmp_path/'bare', {'q': tmp_path/'q.jsonl'}, tmp_path/'out')
+    with engine('hf', tmp_path/'bare') as e:
+        with pytest.raises(HalaError, match='bare: no chat template'): e.generate([[dict(role='user', content='q')]], Sampling(2))
+
+
+def test_compare(runs, tmp_path):
+    same = hala('compare', 'probe', 'probe/main', '--runs', runs)
+    assert same.startswith('the same artifacts') and '35 more figures are equal' in same, same
+    for words, says in ((['probe', 'other'], "'other' is no run"), (['probe'], 'two runs'), ([made(runs, 'text'), made(runs, '05_sft')], 'nothing is in both')):
+        said = hala('compare', *words, '--runs', runs, code=1)
+        assert says in said and len(said.strip().splitlines()) == 1
+    cut = shutil.copytree(made(runs, '07_evaluate'), tmp_path/'07_evaluate'/'cut')
+    lines = (cut/'items.jsonl').read_text().splitlines(); gone = json.loads(lines.pop(3))
+    (cut/'items.jsonl').write_text('\n'.join(lines))
+    said = hala('compare', made(runs, '07_evaluate'), cut, code=1)
+    assert '1 questions were asked of one model only' in said and str(gone['item']) in said
+
+
+def test_only_figures_with_a_source_are_published(runs):
+    said = hala('compare', 'probe', '--published', '--runs', runs)
+    assert 'Hala-9B' in said and 'translator_base' in said
+    for name in ('Llama-3.2', 'Qwen2-', 'Qwen3', 'gemma', 'SILMA', 'Saka', 'command', 'Command', 'LFM2-350M', 'LFM2-700M'): assert name not in said, name
+    assert 'ROUGE' not in said and list(PUBLISHED_TRANSLATION.values()) == [(16., 43.2), (48.2, 64.2)]
+    assert all(len(row) == 6 for row in PUBLISHED.values())
+
+
+def test_plan(runs, tmp_path):
+    def asked(*words): return {r['artifact']: r for r in json.loads(hala('plan', '--size', 'probe', '--runs', runs, '--json', *words))['artifacts']}
+    for a, r in asked().items(): assert r['actual'] == manifest(made(runs, a))['seconds'], a
+    shorter, was = asked('--set', 'sft.max_steps=10')['05_sft'], manifest(made(runs, '05_sft'))
+    assert shorter['actual'] is None and shorter['of'] == f'05_sft/{was["key"][:6]}' and shorter['tokens'] == min(10*1024, was['tokens'])
+    assert shorter['seconds'] == pytest.approx(was['seconds']*shorter['tokens']/was['tokens'], rel=.02) # the size is counted by a formula
+    said = hala('plan', '--size', 'probe', '--runs', runs, '--price', 2)
+    assert 'at 2 an hour' in said and 'memory' in said
+    refused = hala('plan', '--size', 'probe', '--runs', tmp_path, code=1)
+    assert 'nothing like text' in refused and len(refused.strip().splitlines()) == 1
+    assert 'reference' in hala('plan', '--size', '1M', '--runs', tmp_path)
