@@ -11,8 +11,9 @@ from nbclient import NotebookClient
 from nbdev.clean import clean_nb
 from readme import arabic, directives, readme, root
 
-from hala.core.arms import arm_plans, arm_rows
+from hala.core.arms import ANSWERS, arm_plans, arms_record
 from hala.core.pipeline import plan
+from hala.core.recipe import ARMS
 from hala.core.store import manifest, write_json
 
 LIMIT = 150*1024    # bytes a stored notebook may have
@@ -32,11 +33,12 @@ def record(size):
 
 
 def record_arms(size):
-    "docs/results/<family>-<size>-arms.json, where every arm is finished."
-    plans = arm_plans(size)
-    if not all(p.made('07_evaluate') for p in plans.values()): return
-    family = plans['main'].recipe.family
-    write_json(root/f'docs/results/{family}-{size}-arms.json', {'family': family, 'size': size, 'arms': arm_rows(plans)})
+    "docs/results/arms-<family>-<size>.json (or -<set>.json at its end), for each set whose every arm is finished."
+    for which in ARMS:
+        plans = arm_plans(size, which=which)
+        if not all(p.made(ANSWERS) for p in plans.values()): continue
+        family, end = plans['main'].recipe.family, '' if which == 'claim' else f'-{which}'
+        write_json(root/f'docs/results/arms-{family}-{size}{end}.json', {'family': family, 'size': size, 'set': which, **arms_record(plans)})
 
 
 def still(outputs, source):

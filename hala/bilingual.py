@@ -117,7 +117,7 @@ def judging(job:Job, e, # engine on the teacher
         scores = score_table(partial(ask_judge, j, question=b.question, verdicts=b.verdicts), human, native, told)
         return scores, partial(generated, j, 'judge', question=b.question, verdicts=list(b.verdicts))
 
-# %% ../nbs/02_bilingual.ipynb #07be495c
+# %% ../nbs/02_bilingual.ipynb #479f78f1
 def decide_all(job:Job, e, # engine on the teacher, keeping its answers
                pairs:Table, human:Table, machine:list, native:list, # bounds of their slices
                scores:list, reasons:list # for each slice of the human pairs
@@ -134,7 +134,7 @@ def make(job:Job # artifact `02_bilingual`
         )->None:
     "Machine pairs and judged human pairs."
     b, (pairs, human) = job.recipe.bilingual, (Table(job.inputs['text']/f'{kind}.parquet') for kind in ('pairs', 'human'))
-    machine, native = training_slices(pairs, b.pairs), training_slices(human, b.human)
+    machine, native = (training_slices(*of) if kind in b.take else [] for kind, *of in (('teacher', pairs, b.pairs), ('human', human, b.human)))
     with kept(job.out.parents[1]/'rows', default_engine(), job.inputs['teacher']/'model') as e:
         translate_table(e, pairs, machine, b.prompt, b.max_tokens, 'train', telling(job.out, 'translating', 0, 3))
         scores, by = judging(job, e, human, native)

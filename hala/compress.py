@@ -20,7 +20,8 @@ from .core.store import read_rows, telling, write_rows
 from .core.text import content
 
 # %% auto #0
-__all__ = ['MAKERS', 'compress', 'weight_errors', 'quantised', 'held_out', 'need_met', 'translated', 'scores', 'make']
+__all__ = ['MAKERS', 'compress', 'weight_errors', 'quantised', 'held_out', 'need_met', 'references', 'translated', 'scores',
+           'make']
 
 # %% ../nbs/01_compress.ipynb #6bdb7f67
 def compress(model:Path, # folder of the float model
@@ -83,20 +84,25 @@ def need_met(verdict:NonInferiority # FP8 against float
     more = 'more sentences would tell (compress.sentences)' if verdict.power < .8 else 'leave more layers as they are (compress.ignore)'
     raise HalaError(f'FP8 may lose too much: {verdict}; {more}, or set another margin and say why (compress.margin)')
 
-# %% ../nbs/01_compress.ipynb #934a087b
+# %% ../nbs/01_compress.ipynb #9a25d6b6
+def references(text:Path # artifact
+              )->list: # rows
+    "Every reference that no training reads."
+    return [r for kind in ('translation', 'held_out') if (f := text/f'{kind}.parquet').exists() for r in read_rows(f)]
+
 def translated(job:Job, # artifact `01_compress`
                teachers:dict # label -> folder
               )->dict: # label -> rows; the same rows for each
     "The held-out sentences by each teacher."
     c, found = job.recipe.compress, {}
-    rows = held_out(read_rows(job.inputs['text']/'translation.parquet'), c.sentences)
+    rows = held_out(references(job.inputs['text']), c.sentences)
     for part, (label, folder) in enumerate(teachers.items()):
         with engine('hf', folder) as e:
             found[label] = translate_rows(e, rows, job.recipe.bilingual.prompt, c.max_tokens, label, telling(job.out, label, part, len(teachers)))
     return found
 
 def scores(done:dict, # of `translated`
-           references:dict, # id -> Arabic
+           answers:dict, # id -> Arabic
            c # the recipe's Compress
           )->tuple: # (metrics, NonInferiority)
     "chrF++ of each teacher on each test set, their difference on all held-out sentences, and whether it may matter."
@@ -104,14 +110,14 @@ def scores(done:dict, # of `translated`
     for label, rows in done.items():
         for source in sorted({r['source'] for r in rows if r['split'] == 'test'}):
             some = [r for r in rows if (r['split'], r['source']) == ('test', source)]
-            metrics.append(chrf_metric(label, source.rsplit('/', 1)[-1], [content(r['messages']) for r in some], [references[r['id']] for r in some]))
+            metrics.append(chrf_metric(label, source.rsplit('/', 1)[-1], [content(r['messages']) for r in some], [answers[r['id']] for r in some]))
     a, b = ([content(r['messages']) for r in done[label]] for label in ('teacher_fp8', 'teacher_float'))
-    refs = [references[r['id']] for r in done['teacher_fp8']]
+    refs = [answers[r['id']] for r in done['teacher_fp8']]
     d, splits = paired_bootstrap(a, b, refs, seed=c.seed), sorted({r['split'] for r in done['teacher_fp8']})
     metrics.append(metric('chrf_delta', 'held-out', 'ar', '+'.join(splits), 'teacher_fp8', d.delta, d.n, d.low, d.high, d.test))
     return metrics, non_inferiority(a, b, refs, c.margin, seed=c.seed)
 
-# %% ../nbs/01_compress.ipynb #018ab723
+# %% ../nbs/01_compress.ipynb #e90cc277
 def make(job:Job # artifact `01_compress`
         )->None:
     "The FP8 teacher and the proof of it."
@@ -121,7 +127,7 @@ def make(job:Job # artifact `01_compress`
     (job.out/'errors.json').write_text(json.dumps(errors, indent=1))
     done = translated(job, teachers); rows = [r for some in done.values() for r in some]
     write_rows(job.out/'translations.parquet', rows)
-    metrics, verdict = scores(done, {r['id']: content(r['messages']) for r in read_rows(job.inputs['text']/'translation.parquet')}, c)
+    metrics, verdict = scores(done, {r['id']: content(r['messages']) for r in references(job.inputs['text'])}, c)
     short = f'; the recipe asks for {c.sentences} sentences, its references hold no more' if verdict.n < c.sentences else ''
     print(f'{verdict}{short}')
     tested = dict(asdict(verdict), met=verdict.met, asked=c.sentences)

@@ -17,8 +17,8 @@ from .core import world
 __all__ = ['KINDS', 'TASKS', 'MAKERS', 'gather', 'make_text', 'make_tokenizer', 'take', 'learn', 'both_ways', 'make_teacher',
            'make_judge', 'document', 'make_base', 'make_benchmarks', 'make_reference']
 
-# %% ../nbs/00_sources.ipynb #ccb9c8d7
-KINDS = ('parallel', 'documents', 'human', 'pairs', 'instructions', 'translation')
+# %% ../nbs/00_sources.ipynb #74966ecc
+KINDS = ('parallel', 'documents', 'human', 'pairs', 'instructions', 'translation', 'held_out')
 
 def gather(sources:tuple, # of one kind
            kind:str # for the error
@@ -45,12 +45,12 @@ def make_text(job:Job # artifact `text`
     reasons, kept = Counter(r['reason'] for r in left_out), sum(counts.values())
     job.report['rows'] = {'in': kept+len(left_out), 'kept': kept, 'rejected': dict(sorted(reasons.items())), **counts}
 
-# %% ../nbs/00_sources.ipynb #8cb4a13f
+# %% ../nbs/00_sources.ipynb #71158e74
 def make_tokenizer(job:Job # artifact `tokenizer`
                   )->None:
     "A tokenizer with LFM2's chat template, trained on the text at hand."
     r = job.recipe
-    rows = [x for kind in KINDS if (f := job.inputs['text']/f'{kind}.parquet').exists() for x in read_rows(f)]
+    rows = [x for kind in KINDS if kind != 'held_out' and (f := job.inputs['text']/f'{kind}.parquet').exists() for x in read_rows(f)]
     texts = [m['content'] for x in rows for m in (x['messages_source'] or []) + (x['messages'] or [])]
     prompts = r.bilingual.prompt, r.bilingual.reverse, r.translator.prompt
     world.tokenizer(texts, r.sources.vocabulary, prompts).save_pretrained(job.out/'model')

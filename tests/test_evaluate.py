@@ -33,10 +33,9 @@ def save(folder, seed):
 
 
 def forward(model, tokenizer, question, choice):
-    "Log-probability of a choice and of the line break before it, one sequence at a time."
+    "Log-probability of a choice after the prompt as its template ends it, one sequence at a time."
     text = tokenizer.apply_chat_template([dict(role='user', content=question)], tokenize=False, add_generation_prompt=True)
-    head = text.rstrip()
-    a, b = (tokenizer(o, add_special_tokens=False).input_ids for o in (head, text[len(head):]+choice))
+    a, b = (tokenizer(o, add_special_tokens=False).input_ids for o in (text, choice))
     with torch.no_grad(): logp = model(torch.tensor([a+b])).logits[0].log_softmax(-1)
     return sum(logp[len(a)-1+i, t].item() for i, t in enumerate(b))
 

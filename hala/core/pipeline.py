@@ -37,7 +37,7 @@ class Node:
     values: object # the part of the recipe that shapes it
     inputs: dict # role -> artifact
 
-# %% ../../nbs/core/pipeline.ipynb #a7266ee9
+# %% ../../nbs/core/pipeline.ipynb #3cf4500c
 LEARNED = dict(machine={'corpus': '04_corpus'}, shuffled={'corpus': '04_corpus'}, english={'text': 'text'}, reference={'reference': 'reference'}) # by 05
 
 def graph(r:Recipe # of one size
@@ -51,7 +51,7 @@ def graph(r:Recipe # of one size
     if r.sft.data not in LEARNED: raise HalaError(f'sft.data is {r.sft.data!r}; it can be {", ".join(LEARNED)}')
     if r.sft.data == 'reference' and not s.reference: raise HalaError('sft.data=reference needs sources.reference, which this recipe has not')
     tokenizer = Node('tokenizer', '00', share, [s.vocabulary, *prompts, r.translator.prompt], {'text': 'text'})
-    nodes = [Node('text', '00', share, [s.parallel, s.documents, s.human, s.pairs, s.instructions, s.translation, s.seed], {}),
+    nodes = [Node('text', '00', share, [s.parallel, s.documents, s.human, s.pairs, s.instructions, s.translation, s.held_out, s.seed], {}),
              *([tokenizer] if s.vocabulary else []),
              Node('teacher', '00', share, [s.teacher, s.reverse, s.seed, *(prompts if model(s.teacher) else [])], model(s.teacher)),
              *(Node(n, '00', share, [b, s.seed], model(b)) for n, b in bases.items()),
@@ -468,7 +468,7 @@ def kernel_class(sockets:str, # folder
             seen.append(self.provisioner.process)
     return Private
 
-# %% ../../nbs/core/pipeline.ipynb #48e8070e
+# %% ../../nbs/core/pipeline.ipynb #3b945520
 def run_notebook(p:Plan, # of a size
                  stage:str, # to run
                  override:str # as given
@@ -481,8 +481,8 @@ def run_notebook(p:Plan, # of a size
     p.run.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='hala-') as sockets, drawn(p, stage), stoppable(mark):
         kernel = kernel_class(sockets, {MARK: mark, 'HALA_RUNS': str(p.runs)}, seen)
-        try: papermill.execute_notebook(str(source), str(target), parameters, progress_bar=False, cwd=str(source.parent),
-                                        kernel_name='python3', kernel_manager_class=kernel)
+        try: papermill.execute_notebook(str(source), str(target), parameters, progress_bar=False, cwd=str(source.parent), kernel_name='python3',
+                                        kernel_manager_class=kernel, shutdown_kernel='immediate') # asked politely, torch takes 3 seconds to go
         except PapermillExecutionError as e: raise failure(stage, e, target) from None
         except RuntimeError: # of nbclient: the kernel is gone
             if not seen or seen[-1].poll() is None: raise

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['CODE', 'ENGLISH', 'LEFT_OUT', 'SMALL', 'HUMAN', 'ORCA', 'ENGLISH_SETS', 'QUESTION', 'MMLU', 'LUTH', 'ARMS', 'SEEDS',
-           'HalaError', 'seed_for', 'World', 'is_code', 'not_english', 'column', 'flat', 'sorted_out', 'Folder', 'Hub',
-           'Questions', 'Training', 'Scratch', 'Pretrained', 'Sources', 'Compress', 'Most', 'Bilingual', 'Translator',
-           'Corpus', 'Sft', 'Merge', 'Evaluate', 'Release', 'Recipe', 'lfm2', 'world', 'tiny', 'published', 'hala',
-           'hala_sizes', 'built_in', 'arms', 'recipes', 'settle', 'override_one', 'recipe']
+__all__ = ['CODE', 'ENGLISH', 'LEFT_OUT', 'SMALL', 'HUMAN', 'ORCA', 'ENGLISH_SETS', 'QUESTION', 'MMLU', 'SIX', 'LUTH', 'ARMS',
+           'SEEDS', 'HalaError', 'seed_for', 'World', 'is_code', 'not_english', 'column', 'flat', 'sorted_out',
+           'Folder', 'Hub', 'Questions', 'Training', 'Scratch', 'Pretrained', 'Sources', 'Compress', 'Most',
+           'Bilingual', 'Translator', 'Corpus', 'Sft', 'Merge', 'Evaluate', 'Release', 'Recipe', 'lfm2', 'world',
+           'tiny', 'published', 'hala', 'hala_sizes', 'built_in', 'arms', 'recipes', 'settle', 'override_one', 'recipe']
 
 # %% ../../nbs/core/recipe.ipynb #c8853d21
 class HalaError(Exception):
@@ -146,7 +146,7 @@ class Questions:
         return [dict(id=f'{self.config}-{n}-{self.lang}', subset=self.config, held='S', lang=self.lang, split=split(n), question=r['question'],
                      choices=list(r['choices']), answer=r['answer'], answers=[r['choices'][r['answer']]]) for n, r in enumerate(records)]
 
-# %% ../../nbs/core/recipe.ipynb #45132cad
+# %% ../../nbs/core/recipe.ipynb #02e485d8
 @dataclass(frozen=True, kw_only=True)
 class Training:
     "How a model is trained."
@@ -161,6 +161,7 @@ class Training:
     eval_steps: int = 100 # steps between two looks at validation
     patience: int = 3 # looks without gain before stopping
     max_steps: int = 0 # optimizer steps at most; 0: as many as the epochs give
+    packing: bool = True # samples of a row go through the model as one row; False, for comparison: each for itself, in the same steps
     lora: int = 0 # rank of low-rank updates, put into the weights at the end; 0: every weight is trained
     shard: bool = False # weights and optimizer spread over the processes (FSDP2) instead of copied to each; needs GPUs
     seed: int = 1
@@ -194,7 +195,7 @@ class Pretrained:
                             f"give a local path: --set {field}.id=/path/to/model") from None
         return Path(path), Path(path).name
 
-# %% ../../nbs/core/recipe.ipynb #a001020b
+# %% ../../nbs/core/recipe.ipynb #73c78606
 @dataclass(frozen=True, kw_only=True)
 class Sources:
     "00: where text, tokenizer, teacher, bases and benchmarks come from."
@@ -204,6 +205,7 @@ class Sources:
     pairs: tuple # English instructions that the teacher translates
     instructions: tuple # English instructions that the translator translates
     translation: tuple # references for translation, validation and test
+    held_out: tuple = () # more references that no training reads, for the proof of stage 01 where those of translation are few
     questions: tuple # multiple-choice questions, validation and test
     reference: tuple = () # exact Arabic of the instructions: a ceiling for comparison, which no product reads
     vocabulary: int = 0 # tokens of a tokenizer trained here; 0: each model brings its own
@@ -252,7 +254,7 @@ class Most:
     structure: float = 0. # whether the Markdown changed
     length: float = 2.5 # times longer or shorter
 
-# %% ../../nbs/core/recipe.ipynb #92860203
+# %% ../../nbs/core/recipe.ipynb #87c9dc89
 @dataclass(frozen=True, kw_only=True)
 class Bilingual:
     "02: teacher translations and judged human pairs."
@@ -260,6 +262,7 @@ class Bilingual:
     reverse: str = 'Translate from Arabic to English: {x}' # our choice: the paper has one direction only
     pairs: int = 0 # the first instructions that are translated; 0: all
     human: int = 0 # the first human pairs that are judged; 0: all
+    take: tuple = ('teacher', 'human') # kinds of pairs; for comparison one of them alone
     keep: float = 0.8 # share of the human pairs that the judge keeps
     question: str = '' # of a judge that is a model of its own, with {en} and {ar}
     verdicts: tuple = ('accept', 'reject') # the two answers whose likelihood is its score
@@ -267,6 +270,9 @@ class Bilingual:
     rejected: float = 0.5 # share of all pairs that may be rejected; beyond it the stage fails
     max_tokens: int = 64
     seed: int = 1
+    def __post_init__(self):
+        if not self.take or set(self.take) - {'teacher', 'human'}:
+            raise HalaError(f"bilingual.take is {self.take}; it holds 'teacher', 'human' or both")
 
 # %% ../../nbs/core/recipe.ipynb #f60959ec
 @dataclass(frozen=True, kw_only=True)
@@ -309,13 +315,17 @@ class Merge:
         for t in (self.t, *self.sweep):
             if not 0 <= t <= 1: raise HalaError(f'merge.t is {t}; it runs from 0 (the base) to 1 (the tuned model)')
 
-# %% ../../nbs/core/recipe.ipynb #17638f4d
+# %% ../../nbs/core/recipe.ipynb #73c9feb8
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
     "07: benchmarks."
     questions: int = 0 # test questions in each language; 0: all
     generate: int = 100 # questions answered in free text
     max_tokens: int = 32
+    arabic: tuple = () # benchmarks of core.arabic that are asked too, e.g. 'arabic_mmlu'
+    arabic_folder: str = '' # where their data sets lie, as the hub lays them out; '': the hub
+    rules: int = 0 # Arabic instructions whose following is checked by rule
+    rule_tokens: int = 256 # of an answer to one
     seed: int = 1
 
 # %% ../../nbs/core/recipe.ipynb #23449905
@@ -356,7 +366,7 @@ def world(*parts)->tuple: # of sources
     "Parts of the embedded world."
     return tuple(World(p) for p in parts)
 
-# %% ../../nbs/core/recipe.ipynb #80e95377
+# %% ../../nbs/core/recipe.ipynb #e234f195
 def tiny(size:str, # its name
          base:Scratch, # what it starts from
          sft:Sft # how it is tuned
@@ -364,7 +374,8 @@ def tiny(size:str, # its name
     "A size of the embedded family."
     return Recipe(family='tiny', size=size,
         sources=Sources(parallel=world('parallel'), documents=world('documents'), human=world('human'), pairs=world('requests', 'orca'),
-                        instructions=world('orca', 'other'), translation=world('translation'), questions=world('questions', 'letters'),
+                        instructions=world('orca', 'other'), translation=world('translation'), held_out=world('held_out'),
+                        questions=world('questions', 'letters'),
                         reference=world('reference'), vocabulary=4096,
                         teacher=lfm2(192, 512, Training(learning_rate=3e-3, epochs=2.3, **SMALL)), base=base),
         compress=Compress(), bilingual=Bilingual(pairs=2000), translator=Translator(base='1M', learning_rate=3e-3, epochs=4.2, **SMALL),
@@ -393,7 +404,8 @@ MMLU = tuple('abstract_algebra anatomy astronomy business_ethics clinical_knowle
              'professional_accounting professional_law professional_medicine professional_psychology public_relations '
              'security_studies sociology us_foreign_policy virology world_religions'.split())
 
-# %% ../../nbs/core/recipe.ipynb #c1835ab9
+# %% ../../nbs/core/recipe.ipynb #30d8f0eb
+SIX = ('alghafa', 'arabic_mmlu', 'arabic_exams', 'madinah_qa', 'aratrust', 'arabic_mmlu_ht') # of core.arabic
 LUTH = dict(epochs=3.0, batch_tokens=262_144, warmup=0.1, schedule='cosine', max_grad_norm=0.1, eval_steps=500)
 
 def published(base:Pretrained # what the size starts from
@@ -413,7 +425,8 @@ def hala(size:str, # its name
     return Recipe(family='hala', size=size, sources=published(base), compress=Compress(margin=0.5, max_tokens=1024),
                   bilingual=Bilingual(keep=0.44, question=QUESTION, max_tokens=1024),
                   translator=Translator(base='1.2B', learning_rate=5e-5, max_length=16_384, sentences=1000, max_tokens=1024, **LUTH),
-                  corpus=Corpus(max_tokens=1024), sft=sft, merge=Merge(questions=500), evaluate=Evaluate(), release=Release(licence='cc-by-nc-4.0'))
+                  corpus=Corpus(max_tokens=1024), sft=sft, merge=Merge(questions=500),
+                  evaluate=Evaluate(arabic=SIX, rules=500), release=Release(licence='cc-by-nc-4.0'))
 
 def hala_sizes()->list: # recipes
     "350M, 700M, 1.2B and 9B as published, and one step of our own."
@@ -429,11 +442,13 @@ def built_in()->list: # recipes
     return [tiny('1M', lfm2(128, 384, Training(learning_rate=4e-3, epochs=6.0, **SMALL)), Sft(learning_rate=3e-3, epochs=4.0, **SMALL)),
             tiny('3M', lfm2(192, 512, Training(learning_rate=3e-3, epochs=9.0, **SMALL)), Sft(learning_rate=4e-3, epochs=8.0, **SMALL)), *hala_sizes()]
 
-# %% ../../nbs/core/recipe.ipynb #98d4be9f
+# %% ../../nbs/core/recipe.ipynb #8a10d391
 ARMS = {
     'claim': {'main': '', 'english': 'sft.data=english', 'reference': 'sft.data=reference', 'shuffled': 'sft.data=shuffled'},
-    'curve': {'main': '', **{f'stopped{n}': f'translator.max_steps={n}' for n in (100, 200, 400, 800)}}}
-SEEDS = {('claim', '1M'): (1, 2, 3)} # of training, where it is cheap enough; elsewhere one
+    'curve': {'main': '', **{f'stopped{n}': f'translator.max_steps={n}; translator.eval_steps={n//2}; corpus.rejected=1' for n in (100, 200, 400, 800)}},
+    'ablation': {'main': '', 'teacher-only': "bilingual.take=['teacher']", 'human-only': "bilingual.take=['human']", 'judge-off': 'bilingual.keep=1',
+                 'loss-on-all': 'sft.loss_on=all', 'packing-off': 'sft.packing=False'}}
+SEEDS = {('claim', '1M'): (1, 2, 3), ('ablation', 'probe'): (1, 2, 3)} # of training, where it is cheap enough; elsewhere one
 
 def arms(which:str, # a set of ARMS
          size:str # of any family

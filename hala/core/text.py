@@ -14,15 +14,16 @@ from .recipe import HalaError
 __all__ = ['LETTERS', 'ARABIC', 'MASK', 'ENDING', 'TRIGGER', 'TICKS', 'ONE', 'TWO', 'VARIABLE', 'INLINE', 'MATHS', 'BEGIN',
            'COMMAND', 'ESCAPE', 'JSON_ESCAPE', 'WHOLE', 'NAMED', 'TAG', 'ENTITY', 'FORMAT', 'BRACES', 'BEFORE', 'HOST',
            'REST', 'DRIVE', 'PATH', 'SITE', 'FILE', 'FILE_END', 'OPENING', 'STRING', 'DECODER', 'SPANS', 'SHORT',
-           'CUTS', 'LINE', 'WAYS', 'LONGEST', 'UNSEEN', 'CONTROL', 'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO',
-           'SHAPES', 'POLICY', 'THINK', 'chat', 'row', 'content', 'ask', 'arabic_share', 'closed', 'code_span',
-           'dollar_span', 'backslash_span', 'angle_span', 'entity_span', 'percent_span', 'mask_span', 'reach_back',
-           'trimmed', 'mail_span', 'colon_span', 'slash_span', 'dot_span', 'json_spans', 'scan', 'terms', 'spans_of',
-           'protect', 'restore', 'intact', 'masked_pair', 'cut', 'split', 'structure', 'Piece', 'piece', 'renumbered',
-           'sentences', 'Translated', 'worst', 'unreadable', 'planned', 'rejoined', 'translate_texts', 'read_jsonl',
-           'read_csv', 'read_parquet', 'read_json', 'read_arrow', 'read_tables', 'conversation', 'table_rows', 'Shape',
-           'shape_of', 'slots', 'filled', 'stretches', 'Done', 'translate_records', 'record_done', 'write_table',
-           'test_sets', 'read_hub']
+           'CUTS', 'LINE', 'LINE_ENDS', 'STOP', 'SENTENCE', 'ENDED', 'WAYS', 'LONGEST', 'UNSEEN', 'CONTROL', 'READERS',
+           'ABOUT', 'SHAREGPT', 'TURNS', 'WHO', 'SHAPES', 'POLICY', 'THINK', 'chat', 'row', 'content', 'ask',
+           'arabic_share', 'closed', 'code_span', 'dollar_span', 'backslash_span', 'angle_span', 'entity_span',
+           'percent_span', 'mask_span', 'reach_back', 'trimmed', 'mail_span', 'colon_span', 'slash_span', 'dot_span',
+           'json_spans', 'scan', 'terms', 'spans_of', 'protect', 'restore', 'intact', 'masked_pair', 'cut', 'split',
+           'structure', 'Piece', 'piece', 'renumbered', 'sentences', 'paragraphs', 'apart', 'alone', 'cut_short',
+           'Translated', 'worst', 'unreadable', 'planned', 'rejoined', 'translate_texts', 'read_jsonl', 'read_csv',
+           'read_parquet', 'read_json', 'read_arrow', 'read_tables', 'conversation', 'table_rows', 'Shape', 'shape_of',
+           'slots', 'filled', 'stretches', 'Done', 'translate_records', 'record_done', 'write_table', 'test_sets',
+           'read_hub']
 
 # %% ../../nbs/core/text.ipynb #a77f06e9
 def chat(text # str, list of messages, or None
@@ -382,6 +383,51 @@ def sentences(masked:str # a text with marks
         else: out += [m[0], *cut(line[m.end():], 2)]
     return [part for part in out if part]
 
+# %% ../../nbs/core/text.ipynb #0e49038c
+LINE_ENDS = re.compile(r'[.:!?؟…|][)"\'\]»*_]*\s*$')
+
+def paragraphs(masked:str # a text with marks
+              )->list: # parts; joined they are the text
+    "Lines, those of wrapped prose together."
+    out, whole = [], True # whether what stands so far is closed
+    for line in masked.splitlines(keepends=True):
+        if whole or LINE.match(line)[2] or not LETTERS.search(line): out.append(line)
+        else: out[-1] += line
+        whole = not LETTERS.search(line) or bool(LINE_ENDS.search(line))
+    return out
+
+def apart(masked:str # a text with marks
+         )->list: # parts; joined they are the text
+    "Sentences with a mark one by one, those between them together."
+    out = []
+    for s in (s for line in paragraphs(masked) for s in cut(line, 2)):
+        if out and not MASK.search(s) and not MASK.search(out[-1]): out[-1] += s
+        else: out.append(s)
+    return out
+
+# %% ../../nbs/core/text.ipynb #3e7765a6
+def alone(source:str, target:str, # a pair with spans
+          keep:tuple=() # terms that must not change
+         )->list: # of (source, target)
+    "The sentences of a pair that hold spans, each by itself; [] where the sides do not agree in their sentences."
+    pair = masked_pair(source, target, keep)
+    if not pair or pair[0] == source: return []
+    sides, spans = [apart(side) for side in pair], protect(source, keep)[1]
+    marks = [[sorted(MASK.findall(part)) for part in side] for side in sides]
+    if marks[0] != marks[1] or len(sides[0]) == 1: return []
+    return [tuple(restore(part.strip(), spans) for part in both) for both, some in zip(zip(*sides), marks[0]) if some and LETTERS.search(both[0])]
+
+# %% ../../nbs/core/text.ipynb #e90fb1f2
+STOP, SENTENCE, ENDED = re.compile(r'[.!?…][)"\'\]»]*\s*$'), re.compile(rf'(?:{SHORT}\.|[!?؟])(?=\s|$)'), re.compile(r'[.!?؟…:؛۔。%][)"\'\]»”⟧*_`]*\s*$')
+
+def cut_short(source:str, target:str, # a text and its translation
+              bare:tuple # the same without spans
+             )->bool:
+    "The end is missing, or some sentences."
+    long = len(source.split()) > 5 or len(target) < .55*len(source)
+    fewer = len(bare[1]) < .6*len(bare[0]) and len(SENTENCE.findall(bare[1])) < len(SENTENCE.findall(bare[0]))
+    return fewer or long and bool(STOP.search(source)) and not ENDED.search(target)
+
 # %% ../../nbs/core/text.ipynb #e9b5bf15
 class Translated(NamedTuple):
     "What became of a text."
@@ -408,7 +454,7 @@ def unreadable(text # anything
     if UNSEEN.search(text): return 'not Unicode'
     return 'control characters' if CONTROL.search(text) else None
 
-# %% ../../nbs/core/text.ipynb #542c84f4
+# %% ../../nbs/core/text.ipynb #0a55e6ad
 def planned(text:str, way:str, # a text, and one of WAYS
             window:int, length, # see `split`
             keep:tuple # terms
@@ -417,7 +463,7 @@ def planned(text:str, way:str, # a text, and one of WAYS
     masked, spans = protect(text, keep)
     easy = len(spans) <= 3 and all(len(s) <= 80 and '\n' not in s for s in spans) and not any(s[0] in '{[' and '"' in s for s in spans)
     if way == 'plain' and not easy or way == 'masked' and not spans: return None
-    parts = sentences(masked) if way == 'sentences' else [masked]
+    parts = sentences(masked) if way == 'sentences' else apart(masked) if spans else [masked]
     return [piece(p, spans, way != 'plain') for part in parts for p in split(part, window, length)]
 
 def rejoined(text:str, pieces:list, # a text, and how it was planned
@@ -431,10 +477,11 @@ def rejoined(text:str, pieces:list, # a text, and how it was planned
         whole = whole and (not p.spans or sorted(m[1] for m in MASK.finditer(o)) == sorted(map(str, range(len(p.spans)))))
         out += [p.before, restore(o.strip(), p.spans), p.after]
     target = ''.join(out)
+    masked = protect(text, keep)[0], protect(target, keep)[0]
     found = {'truncated': any(o.finish == 'length' for o in outputs), 'empty': any(not o.text.strip() for o in outputs),
-             'spans': not whole or not intact(text, target, keep),
-             'structure': structure(protect(text, keep)[0]) != structure(protect(target, keep)[0])}
-    return target, next((name for name, bad in found.items() if bad), None)
+             'spans': not whole or not intact(text, target, keep), 'structure': structure(masked[0]) != structure(masked[1])}
+    short = cut_short(text, target, tuple(MASK.sub(' ', m) for m in masked))
+    return target, next((name for name, bad in found.items() if bad), 'truncated' if short else None)
 
 # %% ../../nbs/core/text.ipynb #e53859fc
 def translate_texts(texts:list, # str; anything else is rejected

@@ -22,8 +22,8 @@ __all__ = ['WRONG', 'DISPUTED', 'DATED', 'BETWEEN', 'ENGLISH', 'ARABIC', 'ARTICL
            'known_facts', 'facts', 'Wordings', 'led', 'fill', 'sentences', 'Name', 'carry', 'names', 'Entry', 'short',
            'catalogs', 'catalog_split', 'world_row', 'name_rows', 'catalog_rows', 'marked', 'request', 'added',
            'taught', 'parallel', 'words', 'arabic_names', 'about', 'human', 'dialogue', 'exchanges', 'instructions',
-           'orca', 'other', 'requests', 'reference', 'translation', 'told', 'documents', 'letter_runs', 'alike',
-           'together', 'draw', 'questions', 'letters', 'tokenizer', 'toy']
+           'orca', 'other', 'requests', 'reference', 'translation', 'held_out', 'told', 'documents', 'letter_runs',
+           'alike', 'together', 'draw', 'questions', 'letters', 'tokenizer', 'toy']
 
 # %% ../../nbs/core/world.ipynb #e0c3f3d8
 def share(seed:int, # of the world
@@ -602,7 +602,7 @@ def reference(seed:int=1 # of the world
     "The exact Arabic of the instructions."
     return instructions(seed, 'orca') + instructions(seed, 'other')
 
-# %% ../../nbs/core/world.ipynb #3fb1897c
+# %% ../../nbs/core/world.ipynb #779f0aff
 def translation(seed:int=1 # of the world
                )->list: # rows with both sides, split 'validation' or 'test'
     "References for English to Arabic."
@@ -613,6 +613,17 @@ def translation(seed:int=1 # of the world
         for i in (int(21*share(seed, 'asked', f.key)), 21 + int(4*share(seed, 'said', f.key))):
             rows.append(world_row(seed, 'world/unseen', f'{f.key}/{i}', *pairs[i], split=split))
     return rows + catalog_rows(seed, 'validation') + catalog_rows(seed, 'test')
+
+def held_out(seed:int=1 # of the world
+            )->list: # rows with both sides, split 'validation'
+    "Seven more sentences about each fact of the validation territories, for a test that asks for many."
+    rows = []
+    for f in facts(seed):
+        if territory_split(seed, f.territory) != 'validation': continue
+        taken = {int(21*share(seed, 'asked', f.key)), 21 + int(4*share(seed, 'said', f.key))} # of `translation`
+        left = [(i, pair) for i, pair in enumerate(sentences(f)) if i not in taken]
+        rows += [world_row(seed, 'world/more', f'{f.key}/{i}', *pair, split='validation') for i, pair in shuffled(left, seed, f.key)[:7]]
+    return rows
 
 # %% ../../nbs/core/world.ipynb #de9cc553
 def told(fact:Fact # S or H
