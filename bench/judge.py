@@ -1,42 +1,134 @@
-"""How well do three judges tell wrong pairs from right ones? `python bench/judge.py [SIZE]` after `hala run`.
+"""How well do judges and checks tell wrong pairs from right ones? `python bench/judge.py [SIZE]` after `hala run`.
 
-The pairs are the embedded world's human pairs with other planted errors than the recipe's (seed 2), the judge is the run's FP8 teacher.
-Writes docs/results/judge.json: the area under the ROC curve of each score, 0.5 is chance."""
+The pairs are the embedded world's sentences, alone and together, with one kind of error planted at a time: easy kinds, which make another text of
+it, and hard ones, which change one thing. The judges are those of hala.core.quality: `xent` asks the run's FP8 teacher, `embed` the sentence
+embeddings, `llm` a Qwen2 of the true architecture that has learned nothing: its figures are chance and show only that it runs.
+Writes docs/results/judge.json: the area under the ROC curve of each judge and of the best check for each kind, 0.5 is chance."""
+import gettext
 import json
+import random
+import re
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+from defects import clean, measured, words_at
 from scipy.stats import rankdata
 
 from hala.core.engine import engine
 from hala.core.pipeline import plan
+from hala.core.quality import CHECKS, JUDGES, doubt, measure
+from hala.core.recipe import recipe
 from hala.core.store import machine
-from hala.core.text import ask, content
-from hala.core.world import human
+from hala.core.world import catalogs, human, names, package, tokenizer
 
-p = plan(sys.argv[1] if sys.argv[1:] else '1M')
-prompt, reverse, rows = p.recipe.bilingual.prompt, p.recipe.bilingual.reverse, human(2)
-english, arabic = ([content(r[column]) for r in rows] for column in ('messages_source', 'messages'))
-nothing = ['']*len(rows)
-with engine('hf', p.folder('01_compress')/'model') as e:
-    costs = [[-np.array(logp) for logp in e.score([ask(task, g) for g in given], texts)]
-             for task, given, texts in ((prompt, english, arabic), (reverse, arabic, english), (prompt, nothing, arabic), (reverse, nothing, english))]
-mean, dearest = (np.array([[f(c) for c in some] for some in costs]) for f in (np.mean, np.max))
-scores = {'mean cost, both directions': mean[0] + mean[1], 'mean cost less that of the text alone': mean[0] - mean[2] + mean[1] - mean[3],
-          'dearest token, geometric mean': np.sqrt(dearest[0]*dearest[1])}
-wrong = np.array([r['source_id'].endswith('!noise') for r in rows])
+EACH = 100 # planted pairs of each kind
+NOT_EN, NOT_AR = re.compile(r"\b(?:not|cannot|no|never)\b|n't\b", re.I), re.compile(r'(?<!\w)[وف]?(?:لا|لم|لن|ليس|ليست|غير|بدون|دون|عدم)(?!\w) ?')
 
 
-def area(score, wrong):
+@cache
+def foreign():
+    "Django's strings in languages that are not Arabic: English -> texts."
+    found, files = {}, [p for p in package('Django').files if re.search(r'locale/(fr|fa|de|ru|ur)/LC_MESSAGES/\w+\.mo$', str(p))]
+    for p in files:
+        with open(package('Django').locate_file(p), 'rb') as f: entries = gettext.GNUTranslations(f)._catalog
+        for english, other in entries.items():
+            if isinstance(english, str) and other and other != english: found.setdefault(english.split('\x04')[-1], []).append(other)
+    return found
+
+
+def swapped(s, t, r):
+    "Another name of the same kind in the translation."
+    known = [n for n in names() if n.kind == 'territory' and n.english in s and re.search(rf'(?<!\w){n.arabic}(?!\w)', t)]
+    if not known: return None
+    other = r.choice([n for n in names() if n.kind == 'territory' and n.arabic not in t])
+    return t.replace(known[0].arabic, other.arabic, 1)
+
+
+def sentences(t): return re.findall(r'.+?[.!?؟](?:\s+|$)', t)
+
+
+def without_one(s, t, r):
+    some = sentences(t)
+    return t.replace(r.choice(some), '', 1).strip() if len(some) > 1 else None
+
+
+EASY = {'shuffled': lambda s, t, r: r.choice(POOL)[1], 'copied': lambda s, t, r: s,
+        'wrong language': lambda s, t, r: r.choice(foreign()[s]) if s in foreign() else None,
+        'half translated': lambda s, t, r: s[:len(s)//2] + t[len(t)//2:] if len(s.split()) >= 6 else None,
+        'truncated': lambda s, t, r: ' '.join(t.split()[:len(t.split())//2]) if len(t.split()) > 5 and s[-1] in '.?!' else None,
+        'looping': lambda s, t, r: t + (' ' + ' '.join(t.split()[-r.randint(1, 3):]))*r.randint(4, 20)}
+HARD = {'one number changed': lambda s, t, r: (u := re.sub(r'\d+', lambda m: str(int(m[0])+r.randint(1, 9)), t, count=1)) != t and u or None,
+        'negation dropped': lambda s, t, r: NOT_AR.sub('', t, count=1).strip() if NOT_EN.search(s) and len(NOT_AR.findall(t)) == 1 else None,
+        'clause missing': without_one,
+        'clause added': lambda s, t, r: t[:(i := words_at(t, r) if r.random() < .5 else len(t))] + ' ' + r.choice(POOL)[1] + ' ' + t[i:],
+        'entity swapped': swapped}
+
+
+def pairs(seed):
+    "Sentences alone and together, strings of programs, and those of them that deny something."
+    r = random.Random(seed)
+    denied = [(e.english, e.arabic) for e in catalogs() if NOT_EN.search(e.english) and len(NOT_AR.findall(e.arabic)) == 1]
+    return clean(3_000, seed) + [measured(r) for _ in range(EACH)] + denied + [(e.english, e.arabic) for e in catalogs() if e.english in foreign()][:EACH]
+
+
+def planted(seed):
+    "Right pairs, and wrong ones by kind."
+    r, found = random.Random(seed), {}
+    for kind, plant in (EASY | HARD).items():
+        some = r.sample(POOL, len(POOL))
+        made = ((s, plant(s, t, r), t) for s, t in some)
+        found[kind] = [(s, t) for s, t, was in made if t and t != was][:EACH]
+    return r.sample(POOL, 5*EACH), found
+
+
+def area(wrong, right):
     "Mann and Whitney's count: how often a wrong pair scores above a right one."
-    n = wrong.sum()
-    return (rankdata(score)[wrong].sum() - n*(n+1)/2) / (n*(~wrong).sum())
+    n, m = len(wrong), len(right)
+    return float((rankdata(np.concatenate([wrong, right]))[:n].sum() - n*(n+1)/2) / (n*m))
 
 
-kinds = np.array([r['source_id'].split('/')[1] for r in rows])
-found = {name: {'all': area(s, wrong), **{k: area(s[kinds == k], wrong[kinds == k]) for k in sorted(set(kinds))}} for name, s in scores.items()}
-found = {name: {k: round(float(a), 4) for k, a in areas.items()} for name, areas in found.items()}
-out = Path(__file__).parents[1]/'docs'/'results'/'judge.json'
-out.write_text(json.dumps(dict(pairs=len(rows), wrong=int(wrong.sum()), area_under_curve=found, machine=machine()), indent=1)+'\n')
-for name, areas in found.items(): print(f'{name:<40}', '  '.join(f'{k} {a:.3f}' for k, a in areas.items()))
+def untaught(folder):
+    "A Qwen2 of two layers with weights as drawn."
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+    torch.manual_seed(1)
+    tok = tokenizer([s for n in names() for s in (n.english, n.arabic)], 2048)
+    config = Qwen2Config(vocab_size=len(tok), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+                         pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id, eos_token_id=tok.eos_token_id)
+    Qwen2ForCausalLM(config).save_pretrained(folder); tok.save_pretrained(folder)
+    return folder
+
+
+def scored(judge, e, b, some): return np.array(doubt(judge, e, [s for s, _ in some], [t for _, t in some], b))
+
+
+if __name__ == '__main__':
+    p = plan(sys.argv[1] if sys.argv[1:] else '1M')
+    POOL = pairs(2)
+    right, wrong = planted(3)
+    every = [*right, *(x for some in wrong.values() for x in some)]
+    edges = np.cumsum([len(right), *map(len, wrong.values())])
+    scores, b = {}, p.recipe.bilingual
+    with engine('hf', p.folder('01_compress')/'model') as e: scores['xent'] = scored('xent', e, b, every)
+    scores['embed'] = scored('embed', None, b, every)
+    with tempfile.TemporaryDirectory() as d, engine('hf', untaught(d)) as e: scores['llm'] = scored('llm', e, recipe('1.2B').bilingual, every)
+    checks = [measure(s, t) for s, t in every]
+    for name in CHECKS: scores[name] = np.array([c[name] for c in checks])
+    found = {}
+    for kind, a, z in zip(wrong, edges, edges[1:]):
+        each = {name: round(area(x[a:z], x[:edges[0]]), 4) for name, x in scores.items()}
+        check = max(CHECKS, key=each.get)
+        found[kind] = dict(hard=kind in HARD, pairs=len(wrong[kind]), **{j: each[j] for j in JUDGES}, check=check, check_area=each[check])
+    # the recipe's own human pairs, other errors than it was settled on
+    people = human(2)
+    noise = np.array([r['source_id'].endswith('!noise') for r in people])
+    said = [(r['messages_source'][0]['content'], r['messages'][0]['content']) for r in people]
+    with engine('hf', p.folder('01_compress')/'model') as e: on = dict(xent=scored('xent', e, b, said))
+    on['embed'] = scored('embed', None, b, said)
+    out = Path(__file__).parents[1]/'docs'/'results'/'judge.json'
+    out.write_text(json.dumps(dict(right=len(right), kinds=found, human=dict(pairs=len(people), wrong=int(noise.sum()),
+                   **{j: round(area(x[noise], x[~noise]), 4) for j, x in on.items()}), machine=machine()), indent=1)+'\n')
+    for kind, f in found.items(): print(f'{kind:<20}', f)

@@ -66,11 +66,11 @@ def usual_contaminated(texts, items, size=8):
 
 
 def fastest(ways, again=5):
-    "Seconds of each way, the fastest of several, the ways taking turns."
+    "CPU seconds of each way on one core, the fastest of several, the ways taking turns: what else the machine does is not counted."
     best = dict.fromkeys(ways, float('inf'))
     for _ in range(again):
         for name, way in ways.items():
-            start = time.perf_counter(); way(); best[name] = min(best[name], time.perf_counter()-start)
+            start = time.process_time(); way(); best[name] = min(best[name], time.process_time()-start)
     return best
 
 

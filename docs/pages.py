@@ -19,6 +19,7 @@ from sphinx.cmd.build import main as sphinx
 
 from hala._modidx import d as index
 from hala.cli import MEANING, SHARES, figure
+from hala.core.arms import arms_lines
 
 nbs = root/'nbs'
 LONG = 20    # lines; a longer cell is folded
@@ -153,22 +154,27 @@ class Site:
         parts = ['# Results', 'Figures of recorded runs, as `make record` wrote them. Shares and chrF++ are of 100; a mark at 25 stands for chance.']
         for family in dict.fromkeys(r['family'] for r in runs):
             own = [r for r in runs if r['family'] == family]
-            parts += [f'## {family}', table(own), *(machine(r) for r in own)]
-        parts += ['## Side by side', 'What the programs of `bench/` measured, against what people would use otherwise and at sizes that no test has.']
+            parts += [f'## {family}', table(own), trainings(own), *(machine(r) for r in own)]
+        arms = {path: found['runs'] for path, found in recorded.items() if 'arms' in found}
+        if arms: parts += ['## Arms', 'The same base and budget on other data, one change an arm. Shares of right answers with their intervals; '
+                           'chance is 25 %. S: facts that the Arabic text holds; H: facts that only the base has read, in English; '
+                           'N: facts that no text holds; spoken: free answers that are exactly right; letters: answered by a letter.']
+        for path, rows in arms.items(): parts += [f'### {path.stem}', lines_table(arms_lines(rows))]
+        parts += ['## Side by side', 'What was measured besides, by the programs of `bench/` as a rule: against what people would use otherwise, '
+                  'and at sizes that no test has.']
         for path, found in recorded.items():
-            if found in runs: continue
-            parts += [many_rows(found)] if path.stem == 'scale' else [f'### {path.stem}', *self.bench(path.stem.removeprefix('bench-'), found)]
+            if found in runs or path in arms: continue
+            if {'rows', 'hala', 'load'} <= found.keys(): parts.append(many_rows(found))
+            else: parts += [f'### {path.stem}', *self.bench(path.stem.removeprefix('bench-'), found)]
         parts.append('The same as JSON: ' + ', '.join(f"[{p.name}]({self.link(p.name, p.parent, 'results')})" for p in files) + '.')
         self.write('results.md', '\n\n'.join(parts) + '\n')
 
     def bench(self, name, found):
         "A measurement: what its program says of itself, every figure, and the machine."
-        program = root/f'bench/{name}.py'
+        program = root/f'bench/{name.partition("-")[0]}.py'
         said = [prose_line(ast.get_docstring(ast.parse(program.read_text(encoding='utf-8'))) or '')] if program.is_file() else []
         where = found.pop('machine', None)
-        rows = [f'<tr><td>{html.escape(path)}</td><td class="value">{html.escape(value)}</td></tr>' for path, value in leaves(found)]
-        return [*said, '<div class="results-scroll"><table class="table results"><tbody>' + ''.join(rows) + '</tbody></table></div>',
-                *([machine(dict(size=name, machines=[where]))] if where else [])]
+        return [*said, *measured(found), *([machine(dict(size=name, machines=[where]))] if where else [])]
 
     def texts(self):
         for name, page in TEXTS.items():
@@ -312,14 +318,53 @@ def table(runs):
     return f'<div class="results-scroll"><table class="table results">{head}<tbody>' + ''.join(rows) + '</tbody></table></div>'
 
 
-def leaves(value, path=''):
-    "Every figure of a measurement, with the names that lead to it."
-    if isinstance(value, dict): inner = value.items()
-    elif isinstance(value, list): inner = ((str(n), v) for n, v in enumerate(value, 1))
-    else:
-        yield path, f'{value:.4g}' if isinstance(value, float) else f'{value:,}' if type(value) is int else str(value)
-        return
-    for name, v in inner: yield from leaves(v, f'{path} · {name}' if path else name.replace('_', ' '))
+def trainings(runs):
+    "How fast the models of recorded runs were trained; the stage as a whole, with reading, checkpoints and validation."
+    rows = [[r['size'], name, f'{m["tokens"]:,}', f'{m["seconds"]:,.0f}', f'{m["tokens"]/m["seconds"]:,.0f}']
+            for r in runs for name, m in r.get('trained', {}).items()]
+    return lines_table([['run', 'trained', 'tokens', 'seconds', 'tokens a second'], *rows]) if rows else ''
+
+
+def lines_table(lines):
+    "Lists of text, the first is the head, as a table that scrolls in its frame."
+    head, *rows = [[html.escape(str(x)) if len(str(x)) > 30 else html.escape(str(x)).replace(' ', '\u00a0') for x in line] for line in lines]
+    body = ''.join(f'<tr><td>{row[0]}</td>' + ''.join(f'<td class="value">{x}</td>' for x in row[1:]) + '</tr>' for row in rows)
+    top = f'<thead><tr>{"".join(f"<th>{x}</th>" for x in head)}</tr></thead>' if any(head) else ''
+    return f'<div class="results-scroll"><table class="table results">{top}<tbody>{body}</tbody></table></div>'
+
+
+def said(value):
+    "One figure as text, with its interval where it has one."
+    if isinstance(value, dict): return f'{said(value["value"])} ({said(value["low"])} to {said(value["high"])})'
+    return '·' if value is None else f'{value:.4g}' if isinstance(value, float) else f'{value:,}' if type(value) is int else str(value)
+
+
+def single(value): return not isinstance(value, (dict, list)) or (isinstance(value, dict) and {'value', 'low', 'high'} <= value.keys())
+
+
+def measured(found, title=''):
+    "A measurement as tables: single figures in one; what has the same parts side by side, its longer way down; the rest one after the other."
+    inner = {k: v for k, v in found.items() if not single(v) and v}
+    alone = [[k.replace('_', ' '), said(v)] for k, v in found.items() if single(v)]
+    parts = [f'**{html.escape(title.replace("_", " "))}**'] if title and alone else []
+    if alone: parts.append(lines_table([['', ''], *alone]))
+    for name, value in inner.items():
+        if isinstance(value, list) and all(map(single, value)): parts.append(lines_table([['', ''], [name.replace('_', ' '), ', '.join(map(said, value))]]))
+        elif isinstance(value, list): parts += side_by_side({' '.join(map(str, next(iter(v.items())))): v for v in value}, name)
+    tables = {k: v for k, v in inner.items() if isinstance(v, dict)}
+    alike = len(tables) > 1 and set.intersection(*(set(v) for v in tables.values())) and all(map(single, (x for v in tables.values() for x in v.values())))
+    if alike: return parts + side_by_side(tables, '' if alone else title)
+    return parts + [block for k, v in tables.items() for block in measured(v, f'{title} · {k}' if title else k)]
+
+
+def side_by_side(tables, title):
+    "Things measured in the same way, as one table."
+    if not all(map(single, (x for v in tables.values() for x in v.values()))):
+        return [block for k, v in tables.items() for block in measured(v, f'{title} · {k}' if title else k)]
+    keys = list(dict.fromkeys(k for v in tables.values() for k in v))
+    lines = [['', *tables], *([k.replace('_', ' '), *(said(v.get(k)) for v in tables.values())] for k in keys)]
+    if len(keys) < len(tables): lines = [list(line) for line in zip(*lines, strict=True)]
+    return [*([f'**{html.escape(title.replace("_", " "))}**'] if title else []), lines_table(lines)]
 
 
 def machine(run):

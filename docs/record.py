@@ -1,14 +1,17 @@
-"After `hala run`: the figures of finished runs to docs/results/, README.md and README.ar.md; and the outputs of every notebook, stored in it anew."
+"""After `hala run`: the figures of finished runs to docs/results/, README.md and README.ar.md; and the outputs of every notebook, stored in it anew.
+Nothing is made again: a stage's notebook finds its artifacts finished and shows them. A cell marked `#| timed` shows times, which are not stored."""
 import json
 import re
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import nbformat
 from fastcore.nbio import nb2str
 from nbclient import NotebookClient
 from nbdev.clean import clean_nb
+from nbdev.config import get_config
 from readme import arabic, directives, readme, root
 
 from hala.core.arms import ANSWERS, arm_plans, arms_record
@@ -25,20 +28,23 @@ def record(size):
     run = plan(size)
     missing = [artifact for artifact in run.graph if not run.made(artifact)]
     if missing: sys.exit(f'{size} is not finished, {missing[0]} is missing: hala run --size {size}')
-    machines = [manifest(run.folder(artifact))['machine'] for artifact in run.graph]
+    made = {artifact: manifest(run.folder(artifact)) for artifact in run.graph}
+    machines = [m['machine'] for m in made.values()]
+    trained = {artifact: {k: made[artifact][k] for k in ('tokens', 'seconds')} for artifact in made if (run.folder(artifact)/'curve.json').exists()}
     results = json.loads((run.run/'results.json').read_text(encoding='utf-8'))
     (root/'docs/results').mkdir(exist_ok=True)
     write_json(root/f'docs/results/{run.recipe.family}-{size}.json', {
-        'family': run.recipe.family, 'size': size, 'machines': [machine for n, machine in enumerate(machines) if machine not in machines[:n]], **results})
+        'family': run.recipe.family, 'size': size, 'machines': [machine for n, machine in enumerate(machines) if machine not in machines[:n]],
+        **results, 'trained': trained})
 
 
 def record_arms(size):
-    "docs/results/arms-<family>-<size>.json (or -<set>.json at its end), for each set whose every arm is finished."
+    "docs/results/arms-<family>-<size>.json (or -<set>.json at its end), for each set whose every arm is finished. No `size` in it: it is no run."
     for which in ARMS:
         plans = arm_plans(size, which=which)
         if not all(p.made(ANSWERS) for p in plans.values()): continue
         family, end = plans['main'].recipe.family, '' if which == 'claim' else f'-{which}'
-        write_json(root/f'docs/results/arms-{family}-{size}{end}.json', {'family': family, 'size': size, 'set': which, **arms_record(plans)})
+        write_json(root/f'docs/results/arms-{family}-{size}{end}.json', {'arms': which, 'of': f'{family} {size}', **arms_record(plans)})
 
 
 def still(outputs, source):
@@ -62,13 +68,13 @@ def execute(path, size='', target=None):
     for c in said.cells:
         if c.cell_type == 'code' and directives(c).keys() & {'gpu'}: c.source = ''
         if size and 'parameters' in c.metadata.get('tags', []): c.source = re.sub(r"^size: str = .*$", f'size: str = {size!r}', c.source, flags=re.M)
-    ran = NotebookClient(said, resources={'metadata': {'path': str(path.parent)}}, timeout=None).execute()
+    ran = NotebookClient(said, resources={'metadata': {'path': str(path.parent)}}, timeout=None, startup_timeout=600).execute()
     for c, source in zip(ran.cells, sources):
         c.source = source
-        if c.cell_type == 'code': c.outputs = [nbformat.from_dict(o) for o in still(c.outputs, source)]
+        if c.cell_type == 'code': c.outputs = [] if 'timed' in directives(c) else [nbformat.from_dict(o) for o in still(c.outputs, source)]
     ran.metadata.pop('widgets', None)    # states of progress bars, which nbdev-clean would keep
     notebook = json.loads(nbformat.writes(ran))
-    clean_nb(notebook)
+    clean_nb(notebook, allowed_cell_metadata_keys=get_config(root).allowed_cell_metadata_keys)    # papermill looks for a tag
     text = nb2str(notebook)
     if len(text.encode()) > LIMIT: sys.exit(f'{path.name} would have {len(text.encode())//1024} KB, more than {LIMIT//1024}: show less in it')
     for folder in (root, Path.home(), Path(tempfile.gettempdir())):
@@ -76,12 +82,17 @@ def execute(path, size='', target=None):
     (target or path).write_text(text, encoding='utf-8')
 
 
+def notebooks():
+    "Every notebook of the project; the largest first, so that two processes end together."
+    found = [p for p in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts]
+    return sorted(found, key=lambda p: (not p.name[:2].isdigit(), p))
+
+
 def main():
     for size in sys.argv[1:]: record(size); record_arms(size)
     index = root/'nbs/index.ipynb'
-    for path in [*sorted((root/'nbs').glob('[0-9]*.ipynb')), *sorted((root/'nbs').glob('[a-z]*/*.ipynb')), root/'nbs/cli.ipynb', index]:
-        print(path.relative_to(root), flush=True)
-        execute(path)
+    with ProcessPoolExecutor(2) as pool:
+        for path, _ in zip(paths := notebooks(), pool.map(execute, paths)): print(path.relative_to(root), flush=True)
     (root/'README.md').write_text(readme(index), encoding='utf-8')
     front = root/'README.ar.md'
     front.write_text(arabic(front.read_text(encoding='utf-8')), encoding='utf-8')

@@ -304,7 +304,7 @@ def make_arm(job:Job # artifact `07_arm`
     job.report.update(metrics=figures(items)+metrics, rows={'in': len(items), 'kept': len(items), 'rejected': {}})
     written_lines(job, items=items, answers=answers)
 
-# %% ../nbs/07_evaluate.ipynb #6df7eda1
+# %% ../nbs/07_evaluate.ipynb #704167ae
 def make(job:Job # artifact `07_evaluate`
         )->None:
     "Every question to base, tuned and merged model, and every translation scored."
@@ -312,8 +312,9 @@ def make(job:Job # artifact `07_evaluate`
     items, answers, metrics = asked_all(job, labels)
     arabic = {m: once(job.out/'steps'/f'{m}-arabic.json', partial(arabic_answers, job.inputs[m]/'model', ev, m)) for m in labels if ev.arabic or ev.rules}
     metrics += [x for m, found in arabic.items() for x in arabic_metrics(found, ev, m)]
-    rows = [r for d in ('compressed', 'translator') for r in read_rows(job.inputs[d]/'translations.parquet') if r['split'] == 'test']
-    references = {r['id']: content(r['messages']) for r in read_rows(job.inputs['text']/'translation.parquet')}
+    there = [job.inputs[d] for d in ('compressed', 'translator') if d in job.inputs] # none where the corpus was adopted
+    rows = [r for d in there for r in read_rows(d/'translations.parquet') if r['split'] == 'test']
+    references = {r['id']: content(r['messages']) for r in (read_rows(job.inputs['text']/'translation.parquet') if there else [])}
     translated, each = translation_metrics(rows, references)
     said = [dict(a, task=f"{a['task']}, own words") for a in answers]
     job.report.update(metrics=figures(items)+metrics+translated, rows={'in': len(items), 'kept': len(items), 'rejected': {}},

@@ -26,7 +26,7 @@ def put(folder:Path, # in the making
     (folder/'SHA256SUMS').write_text(''.join(f"{f['sha256']}  {f['path']}\n" for f in listing(folder)), encoding='utf-8')
     card.save(folder/'README.md')
 
-# %% ../nbs/08_release.ipynb #ab07a558
+# %% ../nbs/08_release.ipynb #296dae23
 def given_away(job:Job # with recipe and inputs
               )->dict: # name -> (artifact's folder, what it is, prompt of the example, its metrics)
     "The models of a release."
@@ -36,10 +36,12 @@ def given_away(job:Job # with recipe and inputs
     translate = r.translator.prompt.replace('{x}', 'What is the currency of Egypt?')
     greet = r.bilingual.prompt.replace('{x}', 'Good morning')
     merge = f'The merge (slerp, t = {r.merge.t}) of an instruction-tuned model with its base.'
-    return {own: (i['merged'], merge, question, tested('merged', 'scores')),
-            f'{own}-sft': (i['tuned'], 'Instruction-tuned on translated Arabic, before the merge.', question, tested('tuned', 'scores')),
-            f'{r.family}-translator': (i['translator'], 'Translates English to Arabic.', translate, tested('translator', 'translator')),
-            f'{r.family}-teacher-fp8': (i['teacher'], f'The teacher, compressed ({r.compress.scheme}).', greet, tested('teacher_fp8', 'teacher'))}
+    found = {own: (i['merged'], merge, question, tested('merged', 'scores')),
+            f'{own}-sft': (i['tuned'], 'Instruction-tuned on translated Arabic, before the merge.', question, tested('tuned', 'scores'))}
+    if 'translator' in i: found[f'{r.family}-translator'] = i['translator'], 'Translates English to Arabic.', translate, tested('translator', 'translator')
+    if 'teacher' in i:
+        found[f'{r.family}-teacher-fp8'] = i['teacher'], f'The teacher, compressed ({r.compress.scheme}).', greet, tested('teacher_fp8', 'teacher')
+    return found # what stands behind an adopted artifact is nowhere
 
 # %% ../nbs/08_release.ipynb #000ea3ff
 def make(job:Job # artifact `08_release`

@@ -61,3 +61,11 @@ def without(folder, *artifacts):
         held[artifact] = files(there)
         shutil.rmtree(there)
     return held
+
+
+# What takes minutes, first: one process makes the probe run, the other does meanwhile what needs none, and both end together.
+LONG = 'test_run', 'test_train', 'test_packing', 'test_shapes', 'test_crash', 'test_restart', 'test_workers', 'test_adopt', 'test_arms', 'test_record'
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))

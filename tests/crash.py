@@ -26,6 +26,7 @@ INPUTS = {'02': ['text', '01_compress'], '03': ['text', 'base-probe', '02_biling
 SMALL = {'02': 'bilingual.pairs=6; bilingual.human=4', '03': 'translator.max_steps=4; translator.eval_steps=2; translator.sentences=2',
          '04': '', '05': 'sft.max_steps=4; sft.eval_steps=2', '07': 'evaluate.questions=2; evaluate.generate=2'}
 ROWS = 12 # of the instructions that 04 reads
+THIN = {'02_bilingual': 10, '04_corpus': 20} # of what 03 and 05 read, one row in so many
 real_write, real_fsync = os.write, os.fsync
 
 
@@ -55,7 +56,7 @@ class Instant:
         return [[-b/64 for b in hashlib.sha256(f'{p[-1]["content"]}\0{c}'.encode()).digest()[:4]] for p, c in zip(prompts, continuations)]
 
 
-def die_at(fatal, folder, copies=None):
+def die_at(fatal, folder, copies=None, fine=False):
     """Everything that changes the disk below `folder` is a write point, but for the bar, which is drawn by the clock. At the one with the number
     `fatal` this process dies, a write half done.
     With `copies`, the folder as it stands at each of them is copied there, unless there is a copy like it: what a kill there would leave.
@@ -67,7 +68,7 @@ def die_at(fatal, folder, copies=None):
         if len(seen) == fatal: torn(); os.kill(os.getpid(), signal.SIGKILL)
         if not copies: return 0
         done, top = torn(), Path(folder).parent
-        if (there := state(top)) not in states:
+        if (there := state(top, fine)) not in states:
             states.add(there)
             shutil.copytree(top, f'{copies}/{len(seen):04d}', symlinks=True)
         return done
@@ -114,8 +115,8 @@ def child(job):
     if job.get('nobody'): os.setuid(65534)
     p = pipeline.plan('probe', job['runs'], override=job['override'])
     for a in (i.split('/')[-1] for i in INPUTS[job['stage']]): # a changed prompt changes the keys of what learned it; only this stage shall see it
-        if not p.folder(a).exists(): p.folder(a).symlink_to(next(p.home(a).iterdir()))
-    seen = die_at(job.get('point'), job['runs'], job.get('copies'))
+        if not p.folder(a).exists(): p.folder(a).symlink_to(next(d for d in p.home(a).iterdir() if d.is_dir()))
+    seen = die_at(job.get('point'), job['runs'], job.get('copies'), job.get('fine'))
     module = import_module(f'hala.{MODULES[job["stage"]]}')
     if job['stage'] == '07': note_steps(module, job['asked'])
     try: pipeline.run_stage(job['stage'], module.MAKERS, 'probe', job['runs'], override=job['override'])
@@ -137,7 +138,7 @@ def serve():
         job = json.loads(line)
         import_module(f'hala.{MODULES[job["stage"]]}') # 07 stands on much that the others do not need
         start = time.perf_counter()
-        pids = [fork(job | dict(said=f'{job["said"]}{k or ""}')) for k in range(job.get('workers', 1))]
+        pids = [fork(job | {name: f'{job[name]}{k or ""}' for name in ('said', 'asked')}) for k in range(job.get('workers', 1))]
         if 'after' in job: time.sleep(job['after']); os.kill(pids[0], signal.SIGKILL)
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         print(json.dumps([codes[0] if len(codes) == 1 else codes, time.perf_counter()-start]), flush=True)
@@ -175,23 +176,26 @@ class Forker:
         shutil.rmtree(folder, ignore_errors=True)
         (folder/'runs/probe').mkdir(parents=True)
         for artifact in INPUTS[stage]:
-            home = self.few(artifact) if stage == '04' else self.finished/'probe'/artifact
+            home = self.few(artifact) if stage in ('03', '04', '05') else self.finished/'probe'/artifact
             made, = (d for d in home.iterdir() if d.is_dir())
             (folder/'runs/probe'/artifact).mkdir(parents=True)
             (folder/'runs/probe'/artifact/made.name).symlink_to(made)
         return folder
 
     def few(self, artifact):
-        "An input of 04; of the text a copy with few rows."
+        "An input of 03, 04 or 05; where it is large a copy with few rows."
         from hala.core.store import listing, manifest, read_rows, write_manifest, write_rows
-        if artifact != 'text': return self.finished/'probe'/artifact
-        copy = self.place/'text'
+        if artifact not in ('text', *THIN): return self.finished/'probe'/artifact
+        copy = self.place/artifact
         if not copy.exists():
-            shutil.copytree(self.finished/'probe/text', copy)
+            shutil.copytree(self.finished/'probe'/artifact, copy)
             there = next(d for d in copy.iterdir() if d.is_dir())
-            rows = read_rows(there/'instructions.parquet')
-            held = [r for r in rows if any(mark in r['messages_source'][0]['content'] for mark in '`$⟦')] # asked again, with marks
-            write_rows(there/'instructions.parquet', rows[:ROWS-4]+held[:4])
+            if artifact == 'text':
+                rows = read_rows(there/'instructions.parquet')
+                held = [r for r in rows if any(mark in r['messages_source'][0]['content'] for mark in '`$⟦')] # asked again, with marks
+                write_rows(there/'instructions.parquet', rows[:ROWS-4]+held[:4])
+            else:
+                for f in there.glob('*.parquet'): write_rows(f, read_rows(f)[::THIN[artifact]])
             write_manifest(there, manifest(there) | dict(files=listing(there)))
         return copy
 
@@ -217,8 +221,8 @@ def artifact(folder, stage):
 
 
 def asked(folder):
-    "What the engine was asked, with repetitions."
-    return (folder/'asked').read_text().splitlines() if (folder/'asked').exists() else []
+    "What the engine was asked, with repetitions; by all workers."
+    return [line for f in sorted(folder.glob('asked*')) for line in f.read_text().splitlines()]
 
 
 def chain(forker, stage, unbroken, **job):
@@ -235,27 +239,30 @@ def chain(forker, stage, unbroken, **job):
     return n-1
 
 
-def state(folder):
-    "What a killed run leaves: names without process ids, sizes where no times are in the file, and how much it asked."
+def state(folder, fine=False):
+    """What a killed run leaves: names without process ids, sizes where no times are in the file, and how much it asked.
+    Of a checkpoint that has no mark yet, or no longer, only that it is there, unless `fine`: it is taken away whatever is in it."""
+    def unmarked(p): return not fine and p.name.startswith('checkpoint-') and not (p/'whole').exists()
     def size(p): return p.stat().st_size if p.is_file() and not p.name.startswith(('manifest.json', 'holder.json', 'trainer_state.json')) else -1
-    there = [(re.sub(r'\.\d+\.tmp$', '.tmp', str(p.relative_to(folder))), size(p)) for p in (folder/'runs').rglob('*')]
+    found = [p for p in (folder/'runs').rglob('*') if not any(unmarked(d) for d in p.parents)]
+    there = [(re.sub(r'\.\d+\.tmp$', '.tmp', str(p.relative_to(folder))), size(p)) for p in found]
     return tuple(sorted(x for x in there if 'progress.json' not in x[0])), len(asked(folder)) # the bar is drawn by the clock
 
 
-def every_point(forker, stage, unbroken, kills):
+def every_point(forker, stage, unbroken, kills, fine=False):
     """What a kill leaves at each write point of a run: copies of its folder at that moment, equal ones once. Each is finished and compared.
     At `kills` of the points, drawn by lot, a run is killed in earnest: it leaves what its copy says. Returns how many different remains there were."""
     _, whole, _, _, once = unbroken
     copies, folder = forker.place/'copies', forker.folder(stage, 'point')
     shutil.rmtree(copies, ignore_errors=True)
-    code, _, said = forker.ask(folder, stage, copies=str(copies))
+    code, _, said = forker.ask(folder, stage, copies=str(copies), fine=fine)
     assert code == 0 and artifact(folder, stage) == whole, said
     points, left = int(said), {int(c.name): c for c in sorted(copies.iterdir())}
-    as_copied = {n: state(c) for n, c in left.items()}
+    as_copied = {n: state(c, fine) for n, c in left.items()}
     for n in sorted(random.Random(stage).sample(range(1, points+1), min(kills, points))):
         folder = forker.folder(stage, 'point')
         code, _, said = forker.ask(folder, stage, point=n)
-        assert code == -signal.SIGKILL and state(folder) in as_copied.values(), (n, said)
+        assert code == -signal.SIGKILL and state(folder, fine) in as_copied.values(), (n, said)
     for n, copy in left.items():
         code, _, said = forker.ask(copy, stage)
         assert code == 0 and artifact(copy, stage) == whole, (n, said)
@@ -286,7 +293,7 @@ def torn(forker, stage, unbroken, ways):
             broken = forker.folder(stage, 'broken')
             forker.ask(broken, stage, point=point)
             if list((broken/'runs'/HOME[stage]).glob('*.part')): break
-            point -= 1
+            point -= 2
         tops = broken/'runs/probe/rows', (broken/'runs'/HOME[stage])
         names = [p.relative_to(broken) for top in tops for p in sorted(top.rglob('*')) if p.is_file()]
         assert len(names) > 3
@@ -322,11 +329,12 @@ def random_moments(forker, stage, moments, seed, **job):
 def torture(runs, place, kills):
     "What `make torture` runs; `kills`: random moments in 02, 04, 03 and 05, and in 04 with the `hf` engine."
     forker = Forker(runs, place)
-    for stage in ('02', '04'):
+    for stage in ('02', '04', '03', '05'):
         unbroken = forker.unbroken(stage)
-        remains = every_point(forker, stage, unbroken, unbroken[3])
-        damaged = torn(forker, stage, unbroken, len(WAYS))
-        print(f'{stage}: kills at each of {unbroken[3]} write points, {remains} different remains, {damaged} files damaged', flush=True)
+        remains = every_point(forker, stage, unbroken, unbroken[3], fine=True)
+        again, damaged = chain(forker, stage, unbroken), torn(forker, stage, unbroken, len(WAYS))
+        print(f'{stage}: kills at each of {unbroken[3]} write points, {remains} different remains; one run killed {again} times; {damaged} files damaged',
+              flush=True)
     for stage, moments, instant in zip(('02', '04', '03', '05', '04'), kills, (True, True, False, False, False)):
         start = time.perf_counter()
         late, again = random_moments(forker, stage, moments, seed=stage, instant=instant)

@@ -18,7 +18,7 @@ RECIPES = [Recipe(
     sources=Sources(parallel=world('parallel'), documents=world('documents'), human=world('human'), pairs=world('orca'),
                     instructions=world('orca', 'other'), translation=world('translation'), questions=world('questions', 'letters'),
                     vocabulary=800, teacher=lfm2(), base=lfm2()),
-    compress=Compress(sentences=8, max_tokens=8, margin=50.0), # eight sentences of noise: nothing smaller could be ruled out
+    compress=Compress(sentences=8, back=4, max_tokens=8, margin=50.0), # eight sentences of noise: nothing smaller could be ruled out
     bilingual=Bilingual(pairs=100, human=200, max_tokens=8, **ANYTHING),
     translator=Translator(base='probe', sentences=8, max_tokens=8, **SHORT),
     corpus=Corpus(max_tokens=8, **ANYTHING), sft=Sft(**SHORT), merge=Merge(sweep=(0.5,), questions=8),

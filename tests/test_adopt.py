@@ -1,11 +1,13 @@
 "A run that starts from what somebody else made."
 import json
+import shutil
 
 import pytest
 from conftest import PROBE, hala
 
 from hala import cli, sft, sources
 from hala.core.adopt import adopt
+from hala.core.licences import restrictions, sources_behind
 from hala.core.pipeline import plan, run_stage
 from hala.core.recipe import HalaError
 from hala.core.store import manifest, read_rows, verify
@@ -38,7 +40,7 @@ def test_tuning_on_an_adopted_corpus_and_base(runs, model, tmp_path):
     there = adopt(before, f'04={corpus(tmp_path)}')
     adopt(plan('probe', runs), f'base-probe={model}')
     p = plan('probe', runs)
-    assert p.folder('04_corpus') == there and p.keys['05_sft'] != before.keys['05_sft'] and p.keys['03_translator'] != before.keys['03_translator']
+    assert p.folder('04_corpus') == there and p.keys['05_sft'] != before.keys['05_sft'] and '03_translator' not in p.graph
     assert verify(there) == [] and manifest(there)['adopted'] == dict(id=str(tmp_path/'corpus.jsonl'), revision=None) and manifest(there)['recipe'] == {}
     assert not list(p.folder('base-probe').rglob('*.py'))
     assert {r['split'] for r in read_rows(there/'corpus.parquet')} == {'train', 'validation'}
@@ -48,11 +50,36 @@ def test_tuning_on_an_adopted_corpus_and_base(runs, model, tmp_path):
     cli.main(['status', '--size', 'probe', '--runs', runs, '--trace', '05_sft'])
 
 
+def test_a_whole_run_from_an_adopted_corpus(runs, model, tmp_path):
+    "One command from nothing: bases and benchmarks are made, teacher, pairs and translator are neither made nor missed, and the release holds what there is."
+    said = hala('run', '--size', 'probe', '--runs', runs, '--from', '05', '--adopt', f'04={corpus(tmp_path)}', '--adopt', f'base-probe={model}')
+    p = plan('probe', runs)
+    assert all(map(p.made, p.graph)) and not {'text', 'teacher', '01_compress', '02_bilingual', '03_translator'} & {*p.graph}, said
+    assert {d.name for d in p.folder('08_release').iterdir() if d.is_dir()} == {'probe-probe', 'probe-probe-sft', 'probe-corpus'}
+    results = json.loads((p.run/'results.json').read_text())
+    assert 'merged_ar_acc' in results and 'translator_chrf' not in results
+    assert 'corpus.jsonl' in (p.folder('08_release')/'probe-probe'/'README.md').read_text()
+
+
 def test_adopting_twice_is_adopting_once(runs, model, tmp_path):
     first, again = (adopt(plan('probe', runs), f'03={model}') for _ in range(2))
     assert first == again and read_rows(first/'translations.parquet') == []
     other = adopt(plan('probe', runs, 'other'), f'04={corpus(tmp_path, 9)}')
     assert plan('probe', runs).folder('04_corpus') != other and plan('probe', runs, 'other').folder('04_corpus') == other
+
+
+def test_licences_of_their_cards(runs, model, tmp_path):
+    "A model's and a corpus's licence reach the manifest, the rows and what is said of their sources; without a card it is unknown."
+    folder = shutil.copytree(model, tmp_path/'model')
+    (folder/'README.md').write_text('---\nlicense: other\nlicense_name: lfm1.0\n---\n# A model\n')
+    p = plan('probe', runs)
+    assert manifest(adopt(p, f'03={folder}'))['licences'] == ['lfm1.0'] and manifest(adopt(p, f'base-probe={model}'))['licences'] == ['unknown']
+    data = tmp_path/'data'
+    data.mkdir()
+    (data/'README.md').write_text('---\nlicense: CC-BY-NC-4.0\n---\n')
+    there = adopt(p, f'04={corpus(data, 9)}')
+    assert manifest(there)['licences'] == ['cc-by-nc-4.0'] == sorted({r['licence'] for r in read_rows(there/'corpus.parquet')})
+    assert restrictions(sources_behind([there]))
 
 
 @pytest.mark.parametrize('what, says', [

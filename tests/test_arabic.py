@@ -264,3 +264,32 @@ def test_each_rule_is_told_from_its_breach():
     assert set(pairs) == set(RULES)
     for name, (value, good, bad) in pairs.items():
         assert [followed(t, [(name, value)])[name] for t in (good, bad, '')] == [True, False, False], name
+
+
+def test_figures_of_rules_are_shares_of_prompts_and_of_rules():
+    from hala.core.arabic import rule_metrics
+    asked = [dict(id='1', prompt='', rules=[('no_comma', None), ('at_most', 2)]), dict(id='2', prompt='', rules=[('mentions', 'نعم')])]
+    made = {m['name']: m for m in rule_metrics(asked, ['واحد، اثنان', 'نعم'], 'toy')}
+    assert (made['prompts']['value'], made['prompts']['n']) == (.5, 2) and made['rules']['value'] == pytest.approx(2/3) and made['rules']['n'] == 3
+    assert all(m['low'] <= m['value'] <= m['high'] and m['model'] == 'toy' for m in made.values())
+    with pytest.raises(HalaError, match='2 prompts, 1 replies'): rule_metrics(asked, ['نعم', None], 'toy')
+
+
+def test_stage_07_and_the_verb_ask_what_the_recipe_names(asked, tmp_path):
+    from hala.core.recipe import Evaluate, recipe
+    from hala.evaluate import arabic_answers, arabic_comparisons, arabic_metrics
+    from hala.scoring import evaluate_model, score_lines
+    folder, *_ = asked
+    ev = Evaluate(arabic=('aratrust', 'madinah_qa'), arabic_folder=str(folder/'data'), rules=2, rule_tokens=4)
+    found = {m: arabic_answers(folder/'model', ev, m) for m in ('base', 'tuned', 'merged')}
+    made = {(m['name'], m['task']): m for m in arabic_metrics(found['tuned'], ev, 'tuned')}
+    assert set(made) == {(c, t) for c in COLUMNS for t in (*ev.arabic, 'mean')} | {('prompts', 'instructions'), ('rules', 'instructions')}
+    assert made['corrected', 'aratrust']['n'] == 8 and found['tuned']['odd'] == []
+    said = arabic_comparisons(found, ev)
+    assert len(said) == 3*3 and {c['mark'] for c in said} == {'indistinguishable'} and {c['delta'] for c in said} == {0}
+    questions = tmp_path/'benchmarks'; questions.mkdir()
+    line = dict(id='1', question='؟', choices=['نعم', 'لا'], answer=0, lang='ar', split='test', held='S')
+    (questions/'seen-ar-test.jsonl').write_text(json.dumps(line, ensure_ascii=False)+'\n', encoding='utf-8')
+    scores = evaluate_model(str(folder/'model'), questions, ev)
+    assert [(m['name'], m['task']) for m in scores[:2]] == [('acc', 'seen'), ('acc/S', 'seen')] and len(score_lines(scores)) == 2+8
+    assert recipe('1.2B').evaluate.arabic == tuple(BENCHMARKS) and recipe('1M').evaluate.arabic == ()

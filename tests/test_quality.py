@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from conftest import ROOT
 from fastcore.test import test_eq as same
 
-from hala.core.quality import MOST, apart, contaminated, contaminated_rows, failed, leaders, measure, near_duplicates, sketch, word_hashes
-from hala.core.text import row
-from hala.core.world import questions, reference
+from hala.core.quality import MOST, apart, contaminated, contaminated_rows, doubt, failed, leaders, measure, near_duplicates, sketch, word_hashes
+from hala.core.text import content, row
+from hala.core.world import human, questions, reference
 
 sys.path.insert(0, str(ROOT/'bench'))
 from defects import DEFECTS, planted
@@ -86,6 +86,15 @@ def test_apart():
     leader = leaders([sketch(texts[k:k+at+1]) for k in range(0, len(texts), at+1)]).tolist()
     found = [r['reason'] for r in apart(every, leader, 0, asked)]
     same((Counter(found[:len(rows)]), Counter(found[len(rows):-50]), Counter(found[-50:])), ({None: len(rows)}, {'contaminated': 200}, {'duplicate': 50}))
+
+
+def test_the_judge_that_needs_no_model():
+    "Sentence embeddings find the planted pairs among the world's human ones."
+    people = [r for r in human(2) if 'catalog' in r['source_id']][:400]
+    wrong = [r['source_id'].endswith('!noise') for r in people]
+    scores = doubt('embed', None, *([content(r[c]) for r in people] for c in ('messages_source', 'messages')), None)
+    pairs = [(a, b) for a, w in zip(scores, wrong) if w for b, v in zip(scores, wrong) if not v]
+    assert sum(a > b for a, b in pairs) > .98*len(pairs) and 40 < sum(wrong) < 360
 
 
 def test_what_examiners_say_is_no_contamination():

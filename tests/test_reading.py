@@ -1,6 +1,7 @@
 "A run at hand: `hala.open`, its tables, and the line about what a model has never read."
 import subprocess
 import sys
+from collections import Counter
 
 import hala
 import pytest
@@ -8,7 +9,7 @@ from conftest import PROBE, ROOT, made
 from execnb.shell import CaptureShell
 from fastcore.nbio import read_nb
 from hala.core import world
-from hala.core.reading import Texts, outside, words
+from hala.core.reading import Read, Texts, outside, words
 from hala.core.recipe import HalaError
 from hala.core.store import read_rows
 
@@ -16,6 +17,35 @@ ELSEWHERE = ['How do I bake sourdough bread?', 'Explain photosynthesis to a chil
              'My back hurts after running; what should I do?', 'What is the boiling point of ethanol?', 'The committee postponed its decision.',
              'The weather is nice today.', 'كيف أخبز الخبز في البيت؟', 'اشرح لي نظرية النسبية', 'اكتب قصيدة عن البحر', 'ما أعراض الإنفلونزا؟',
              'لماذا السماء زرقاء؟']
+# looked at when it was decided to pass over short words
+ELSEWHERE += [
+    'Can you suggest a name for my cat?', 'Summarise the plot of Hamlet in two sentences.', 'How many legs does a spider have?',
+    'My computer does not turn on anymore.', 'Sort these numbers from small to large.', 'Is it safe to eat raw eggs?',
+    'Write a function that reverses a list.', 'The train was late because of the snow.', 'She bought three apples and a loaf of bread.',
+    'Who painted the Mona Lisa?', 'How does a vaccine work?', 'Translate this sentence into French.', 'What should I cook for dinner tonight?',
+    'Stock prices fell sharply on Monday.', 'Why do cats purr?', 'كيف أتعلم السباحة؟', 'ما فوائد شرب الماء؟', 'اكتب رسالة شكر إلى معلمتي',
+    'من كتب رواية البؤساء؟', 'كم عدد كواكب المجموعة الشمسية؟', 'أشعر بصداع منذ الصباح', 'لخص هذا المقال في جملتين',
+    'ما الفرق بين الفيروس والبكتيريا؟', 'اقترح علي كتابا جيدا', 'كيف يعمل محرك السيارة؟', 'تأخر القطار بسبب الثلوج',
+    'ما أفضل طريقة لحفظ الطعام؟', 'اشترت الأم ثلاث تفاحات', 'هل النوم مبكرا مفيد؟', 'متى اخترعت الطباعة؟',
+    'Which vitamins are in oranges?', 'My neighbour plays the violin very loudly.', 'Give me three tips for a job interview.',
+    'How far is the moon?', 'The patient was given antibiotics twice a day.', 'Solve this equation for me.', 'What rhymes with silver?',
+    'Our team lost the match yesterday.', 'Explain how a bill becomes a law.', 'Is a tomato a fruit or a vegetable?',
+    'They planted olive trees along the road.', 'How can I sleep better at night?', 'The museum opens at nine and closes at five.',
+    'Describe your favourite childhood memory.', 'Who invented the telephone?', 'Please keep your seat belt fastened.',
+    'What causes earthquakes?', 'He forgot his umbrella on the bus.', 'Convert this recipe to metric units.', 'Should I invest in gold?',
+    'ما سبب حدوث الزلازل؟', 'جاري يعزف على الكمان بصوت عال', 'أعطني ثلاث نصائح لمقابلة عمل', 'كم يبعد القمر عن الأرض؟',
+    'حل هذه المعادلة من فضلك', 'خسر فريقنا المباراة أمس', 'هل الطماطم فاكهة أم خضار؟', 'كيف أنام نوما أفضل؟', 'من اخترع الهاتف؟',
+    'نسي مظلته في الحافلة', 'صف لي أجمل ذكرى من طفولتك', 'هل أستثمر أموالي في الذهب؟', 'ما معنى هذه الكلمة؟', 'زرع الفلاحون أشجار الزيتون',
+    'يفتح المتحف أبوابه في التاسعة', 'ترجم لي هذه الجملة', 'لماذا نحلم؟', 'كيف أصلح دراجتي؟', 'وصف الطبيب دواء للسعال', 'ما الطعام المناسب للقطط؟']
+# written when all of it was settled
+HELD_OUT = [
+    'The bakery on the corner sells fresh rolls.', 'How do magnets attract iron?', 'Recommend a film for a rainy evening.',
+    'Which planet is the hottest?', 'My daughter starts school in September.', 'Draft an apology to a customer.', 'Is coffee bad for the heart?',
+    'The bridge collapsed during the storm.', 'Teach me a card trick.', 'What is the square root of eighty one?', 'Do penguins fly?',
+    'He repaired the roof with old tiles.', 'How is glass made?', 'Compare wool and cotton.', 'The judge dismissed the case.', 'كيف تطير الطائرات؟',
+    'ما هو أسرع حيوان بري؟', 'انكسر زجاج النافذة ليلا', 'علمني لعبة جديدة', 'هل القهوة مضرة بالقلب؟', 'من رسم لوحة الموناليزا؟',
+    'تبدأ ابنتي المدرسة قريبا', 'كيف يصنع الورق؟', 'اشرح قانون الجاذبية', 'ما أفضل وقت لممارسة الرياضة؟', 'سقط المطر طوال الليل',
+    'اقترح فيلما مناسبا للعائلة', 'لماذا تهاجر الطيور؟', 'كيف أكتب سيرة ذاتية؟', 'يبيع الخباز خبزا طازجا']
 
 
 @pytest.fixture
@@ -68,16 +98,19 @@ def test_missing_things_are_one_line(runs, copied, monkeypatch):
 
 def test_rule_on_the_embedded_world():
     "What it calls a guess: nothing of the unseen test sentences, few of the benchmark's new wordings, most of what is about other things."
-    known, read = set(), [(world.documents, 'messages_source'), (world.documents, 'messages'), (world.orca, 'messages_source'),
-                          (world.reference, 'messages')]
+    counts, texts, read = Counter(), 0, [(world.documents, 'messages_source'), (world.documents, 'messages'), (world.orca, 'messages_source'),
+                                         (world.reference, 'messages')]
     for part, column in read:
-        known |= {w for r in part(1) if r['split'] == 'train' for m in r[column] or () for w in words(m['content'])}
+        learned = [m['content'] for r in part(1) if r['split'] == 'train' for m in r[column] or ()]
+        for text in learned: counts.update(set(words(text)))
+        texts += len(learned)
+    known = Read(counts, texts)
     def guesses(texts): return sum((outside(t, known) or '').endswith('guess') for t in texts)/len(texts)
     unseen = [r['messages_source'][0]['content'] for r in world.translation(1) if r['split'] == 'test' and r['source'] == 'world/unseen']
     asked = {lang: [q['question'] for q in world.questions(1) if q['split'] == 'test' and q['lang'] == lang] for lang in ('en', 'ar')}
-    found = dict(unseen=guesses(unseen), elsewhere=guesses(ELSEWHERE), **{lang: guesses(q) for lang, q in asked.items()})
+    found = dict(unseen=guesses(unseen), elsewhere=guesses(ELSEWHERE), held_out=guesses(HELD_OUT), **{lang: guesses(q) for lang, q in asked.items()})
     print(found)
-    assert found['unseen'] == 0 and found['en'] == 0 and found['ar'] < .15 and found['elsewhere'] > .7
+    assert found['unseen'] == 0 and found['en'] < .05 and found['ar'] < .15 and found['elsewhere'] > .9 and found['held_out'] > .9
 
 
 def test_the_tutorial_reads_a_run(runs, monkeypatch):

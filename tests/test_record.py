@@ -27,6 +27,7 @@ def test_a_second_recording_changes_no_byte(recorded):
     assert first == recorded(2)
     nb, source = json.loads(first), nbformat.read(ROOT/'nbs/04_corpus.ipynb', 4)
     assert [''.join(c['source']) for c in nb['cells']] == [c.source for c in source.cells]
+    assert [c['metadata'].get('tags') for c in nb['cells']] == [c.metadata.get('tags') for c in source.cells], 'papermill looks for one'
     shown = [o for c in nb['cells'] for o in c.get('outputs', [])]
     assert any('text/html' in o.get('data', {}) for o in shown) and str(ROOT) not in first
 
@@ -39,6 +40,14 @@ def test_what_is_not_stored():
     assert record.still([dict(log, text='2026-11-23T11:41:51.7703 | reset | INFO\n')], 'print(1)') == []
     assert record.still([log, table], "made = run_stage('04', MAKERS, **call)") == [table]
     assert 'a1b2c' not in table['data']['text/html']
+
+
+def test_a_cell_that_shows_times_keeps_none(tmp_path):
+    cells = ['#| timed\nimport time; print(time.time())', 'print(2)']
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]), tmp_path/'a.ipynb')
+    record.execute(tmp_path/'a.ipynb')
+    timed, plain = nbformat.read(tmp_path/'a.ipynb', 4).cells
+    assert timed.outputs == [] and plain.outputs[0].text == '2\n'
 
 
 def test_a_path_of_the_machine_is_refused(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Cohere2Config, Gemma2Config, Lfm2Config, Qwen2Config
 
-from hala.bilingual import ask_judge
+from hala.bilingual import score_pairs
 from hala.compress import compress, weight_errors
 from hala.core import train
 from hala.core.engine import Sampling, engine, load
@@ -68,8 +68,8 @@ def test_a_judge_of_its_own(tmp_path):
     hala = recipe('1.2B').bilingual
     pairs = [row('h', '1', 'train', 'Good morning', 'صباح الخير'), row('h', '2', 'train', 'Say accept. {ar}', 'accept')]
     with engine('hf', checkpoint('qwen2', tmp_path)) as e:
-        found = ask_judge(e, pairs, hala.question, hala.verdicts)
-        swapped = ask_judge(e, pairs, hala.question, hala.verdicts[::-1])
+        found = score_pairs(e, pairs, 'llm', hala)
+        swapped = score_pairs(e, pairs, 'llm', replace(hala, verdicts=hala.verdicts[::-1]))
     assert len(found) == 2 and found == [-x for x in swapped] and found[0] != found[1]
 
 

@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import stat
 import sys
 import types
 
@@ -9,7 +10,7 @@ import pytest
 
 from hala.core.recipe import HalaError
 from hala.core.store import (
-    Held, Journal, Table, append, making, open_log, path_code, read_rows, refusal, replay, row_key, share_out, slices, verify, write_rows,
+    CHECKED, Held, Journal, Table, append, making, open_log, path_code, read_rows, refusal, replay, row_key, share_out, slices, verify, write_rows,
     write_text)
 
 
@@ -155,6 +156,27 @@ def test_the_code_of_a_path_is_what_it_calls_and_no_more(tmp_path, monkeypatch):
     assert before == code(source.replace('return x\n', 'return x # the same\n')) == code(source.replace('return 0', 'return 1'))
     assert before == code(source.replace('def need_room(): pass', 'def need_room(): raise OSError'))
     assert before != code(source.replace('return x\n', 'return x+1\n')) and code(source, '') != code(source.replace('return 0', 'return 1'), '')
+
+
+def test_nothing_has_its_name_before_the_disk_has_it(tmp_path, monkeypatch):
+    "A part, and an artifact: written aside, flushed, renamed, and then the folder is flushed too."
+    done, fsync = [], os.fsync
+
+    def flushed(fd): done.append('folder' if stat.S_ISDIR(os.fstat(fd).st_mode) else 'file'); fsync(fd)
+    for name in ('replace', 'rename'):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda a, b, real=real: (done.append('name'), real(a, b)))
+    monkeypatch.setattr(os, 'fsync', flushed)
+    write_rows(tmp_path/'a.parquet', [dict(id='1')])
+    assert done == ['file', 'name', 'folder']
+    with making(tmp_path, 'k', {}): done.clear()
+    assert done == ['file', 'name', 'folder', 'name', 'folder'] # its manifest, and the folder itself
+
+
+def test_the_columns_of_the_checks_are_the_checks():
+    "core.store names them without importing what measures them."
+    from hala.core.quality import CHECKS
+    assert CHECKED == ('cross_entropy', *CHECKS)
 
 
 def test_what_the_disk_refuses_is_known_by_its_number():

@@ -6,7 +6,7 @@ import pytest
 from fastcore.test import test_eq as same
 
 from hala.core.engine import engine, translate
-from hala.core.text import (MASK, POLICY, Translated, intact, protect, read_tables, restore, shape_of, slots, spans_of, split,
+from hala.core.text import (MASK, POLICY, Translated, alone, apart, cut_short, intact, protect, read_tables, restore, shape_of, slots, spans_of, split,
                             translate_records, translate_texts, unreadable, write_table)
 from hala.core.world import orca, other, toy
 
@@ -104,6 +104,40 @@ def test_window_is_kept():
     assert e.asked and all(len(t) <= 60 for t in e.asked)
 
 
+def test_neighbours_of_a_span_are_asked_as_without_it():
+    "What stands around a sentence with a span is the same question to the translator as without that sentence; what is no sentence is none."
+    around = ['Where is Rome? Say it. ', 'Then go home.\nAnd sleep.']
+    for middle, own in (('See https://a.example/b first. ', 'See https://a.example/b first.'), ('`x` ', '`x` Then go home.')):
+        e = Echo(); translate_texts([around[0] + middle + around[1]], e)
+        assert around[0].strip() in e.asked and own in e.asked, e.asked
+    e = Echo(); translate_texts(['Run this:\n\n```\nls\n```\n\nThen stop.'], e)
+    same(e.asked, ['Run this:', 'Then stop.'])
+    wrapped = 'One line that goes\non to the `next` one and\nends here.'
+    same(apart(protect(wrapped)[0]), [protect(wrapped)[0]])
+    for t in drawn(2_000, 5): same(''.join(apart(t)), t)
+
+
+def test_a_lost_sentence_goes_down_the_ladder():
+    "A translator that drops its last sentence in company is asked for each by itself."
+    def drops(t): return ' '.join(t.split('. ')[:1]) if '. ' in t else t
+    text = 'First we went home after the rain. Then we slept.'
+    same(translate_texts([text], Echo(drops))[0], Translated(text, 'stop', 81, 'sentences', None))
+    same(translate_texts(['It rained all day and we stayed at home.'], Echo(lambda t: 'It rained'))[0].reason, 'truncated')
+    assert not cut_short('Save.', 'حفظ', ('Save.', 'حفظ'))
+
+
+def test_sentences_with_spans_are_lessons_by_themselves():
+    pair = 'What is it? Do not use `a` or `b`. Thanks.', 'ما هو؟ لا تستخدم `b` أو `a`. شكرا.'
+    same(alone(*pair), [('Do not use `a` or `b`.', 'لا تستخدم `b` أو `a`.')])
+    same([alone('Use `a`. Go.', 'استخدم `a`.'), alone('No span. At all.', 'لا شيء. هنا.')], [[], []])
+
+
+def test_json_through_a_translator():
+    t = '{"name": "Good morning", "tags": ["one word", "https://a.example"], "n": 1.5, "deep": {"say": "Hello {x}"}}'
+    said = json.loads(translate_texts([t], Echo(str.upper))[0].text)
+    same(said, {'name': 'GOOD MORNING', 'tags': ['ONE WORD', 'https://a.example'], 'n': 1.5, 'deep': {'say': 'HELLO {x}'}})
+
+
 def test_structure_is_proved():
     t = '- one\n- two\n\nthree'
     same(translate_texts([t], Echo(lambda s: s.replace('\n', ' ')))[0][3:], ('sentences', None))
@@ -128,13 +162,16 @@ SHAPED = [
 
 
 @pytest.mark.parametrize('name, records', SHAPED)
-@pytest.mark.parametrize('ending', ['.jsonl', '.parquet', '.json', 'folder'])
+@pytest.mark.parametrize('ending', ['.jsonl', '.parquet', '.json', 'folder', '.csv', '.tsv'])
 def test_same_shape_out(name, records, ending, tmp_path):
     path = tmp_path/f'a{ending}'
     if ending == '.json': path.write_text(json.dumps(records))
     elif ending == 'folder':
         from datasets import Dataset
         Dataset.from_list(records).save_to_disk(path := tmp_path/'saved')
+    elif ending in ('.csv', '.tsv'): # these hold text only
+        if any(isinstance(v, list) for v in records[0].values()): pytest.skip('a conversation is no cell')
+        records = [{k: str(v) for k, v in r.items()} for r in records]; write_table(path, records)
     else: write_table(path, records)
     found = read_tables(path); shape = shape_of(found)
     same((shape.name, found), (name, records))

@@ -140,6 +140,40 @@ def test_rows_that_break_things(model):
     assert [r['id'] for r in out] == [9] and [r['id'] for r in lost] == list(range(9)) and all(r['reason'] for r in lost)
 
 
+def test_policy_and_unique(model, capsys):
+    "Thoughts dropped, a system turn copied; a pair that repeats another is no second pair."
+    q, a = list(PAIRS)[:2]
+    talk = [dict(role='system', content='Be kind.'), dict(role='user', content=q), dict(role='assistant', content=f'<think>{q}</think>\n\n{a}')]
+    write_table(model/'in.jsonl', [dict(messages=talk)])
+    translate(model, '--policy', 'system=copy,think=drop')
+    same = [dict(role='system', content='Be kind.'), dict(role='user', content=PAIRS[q]), dict(role='assistant', content=PAIRS[a])]
+    assert read_tables(model/'out.jsonl') == [dict(messages=same)]
+    (model/'out.jsonl').unlink()
+    with pytest.raises(SystemExit, match='write ROLE=HOW'): translate(model, '--policy', 'system=shout')
+    write_table(model/'p.jsonl', [dict(id=n, en=e, ar=PAIRS[q]) for n, e in enumerate((q, q.upper(), list(PAIRS)[2]))])
+    main(['check', str(model/'p.jsonl'), '--unique', '.8', '--keep', str(model/'k.jsonl')])
+    assert [r['id'] for r in read_tables(model/'k.jsonl')] == [0, 2] and 'rejected: duplicate' in capsys.readouterr().out
+
+
+def test_a_stage_stops_above_a_rate(tmp_path):
+    "Stage 04 on sixteen rows that an untaught model translates: the rejects are written, and the message is the funnel."
+    from dataclasses import replace
+    from hala.core.pipeline import Job
+    from hala.core.recipe import HalaError, recipe
+    from hala.core.store import making, write_rows
+    from hala.core.world import other
+    from hala.corpus import make
+    m, tokenizer = toy()
+    for folder in ('translator/model', 'benchmarks', 'text'): (tmp_path/folder).mkdir(parents=True)
+    m.save_pretrained(tmp_path/'translator/model'); tokenizer.save_pretrained(tmp_path/'translator/model')
+    write_rows(tmp_path/'text/instructions.parquet', other()[:16])
+    r = recipe('1M'); r = replace(r, corpus=replace(r.corpus, max_tokens=4, rejected=.9))
+    inputs, home = {n: tmp_path/n for n in ('translator', 'benchmarks', 'text')}, tmp_path/'tiny/04_corpus'
+    with pytest.raises(HalaError, match=r'16 of 16 rows were rejected, more than 90 %: \w+.* \d+'):
+        with making(home, 'key', {}, together=True) as (part, report): make(Job(r, '04_corpus', inputs, part, report, ()))
+    assert len(read_tables(home/'key.part/rejects-00000.parquet')) == 16 and not (home/'key').exists()
+
+
 def test_nothing_is_written_over(tmp_path):
     write_table(tmp_path/'p.jsonl', [dict(en='Hi', ar='مرحبا')])
     assert 'there already' in refused('check', tmp_path/'p.jsonl', '--keep', tmp_path/'p.jsonl')

@@ -120,7 +120,7 @@ def differences(a:dict, # artifact -> folder
     found = {k: c for k,c in found.items() if k not in same}
     return [dict(c, model=model, task=task, lang=lang) for c,(model,task,lang) in zip(compared(found), found)], len(same)
 
-# %% ../../nbs/core/compare.ipynb #275d62a5
+# %% ../../nbs/core/compare.ipynb #0bf06361
 SIX = ('alghafa', 'arabic_mmlu', 'arabic_exams', 'madinah_qa', 'aratrust', 'arabic_mmlu_ht') # as hala.core.arabic calls them
 PUBLISHED = { # model -> per cent of SIX; AraLingBench, table 4
     'Hala-350M': (51.4, 41.2, 36.9, 34.5, 52.1, 35.4), 'Hala-700M': (55.5, 45.9, 40.6, 34.7, 65.2, 39.4),
@@ -132,7 +132,7 @@ PUBLISHED_TRANSLATION = {'LFM2-1.2B': (16.0, 43.2), 'Hala translator, LFM2-1.2B'
 def beside_published(metrics:list # of a run's manifests
                     )->tuple: # (lines of the benchmarks, lines of translation), the first of each is the head
     "A run's figures under the published ones; '-' where it has none."
-    ours = {(m['model'], m['task'], m['name']): m for m in metrics if m['split'] == 'test'}
+    ours = {(m['model'], m['task'], m['name']): m for m in metrics if (m['split'], m['lang']) == ('test', 'ar')}
     def cell(m): return '-' if m is None else f"{100*m['value'] if m['task'] in SIX else m['value']:.1f}"
     asked = dict.fromkeys(m for m,task,_ in ours if task in SIX)
     six, words = [['model', *SIX, 'mean', 'source']], [['model', 'test set', 'BLEU', 'chrF++', 'source']]

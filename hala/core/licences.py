@@ -44,12 +44,12 @@ def roots(folders # artifacts
         seen[folder] = man; todo += filter(None, (find(folder, key) for key in man['inputs'].values()))
     return sorted(seen)
 
-# %% ../../nbs/core/licences.ipynb #9f34cdf7
+# %% ../../nbs/core/licences.ipynb #829eb9e4
 def sources_in(folder:Path # artifact
               )->list: # dicts name, revision, licence, rows; empty where it brings nothing from outside
     "The sources that an artifact reads directly: a model taken as it is, or data sets."
     man = manifest(folder)
-    if a := man.get('adopted'): return [dict(name=a['id'], revision=a['revision'], licence=(man['licences'] or ['unknown'])[0], rows=None)]
+    if a := man.get('adopted'): return [dict(name=a['id'], revision=a['revision'], licence=x, rows=None) for x in man['licences'] or ['unknown']]
     if man['inputs']: return []
     import pyarrow.parquet as pq
     columns, counts = ('source', 'revision', 'licence'), Counter() # pyarrow's own group_by would import pandas

@@ -129,7 +129,7 @@ def trace_figure(name:str, # in results.json
     metric, folder = said[-1]
     return dict(trace_artifact(folder), kind='figure', name=name, metric=metric, rows=rows_behind(metric, folder))
 
-# %% ../../nbs/core/provenance.ipynb #059b2756
+# %% ../../nbs/core/provenance.ipynb #323e0cd4
 def only_run(runs:Path # folder of all runs
             )->Path: # folder of the run
     "The one run that there is. HalaError where there are several, or none."
@@ -141,7 +141,7 @@ def in_use(folder:Path # artifact
           )->bool: # as its home says
     "Whether this is the version that was made or asked for last."
     current = folder.parent/'current'
-    return current.exists() and current.read_text(encoding='utf-8').strip() == folder.name
+    return current.exists() and current.read_bytes().strip() == folder.name.encode()
 
 def one_of(found:list, # artifacts
            what:str # as the user wrote it
@@ -198,7 +198,7 @@ def differences(folder:Path # artifact
     except HalaError: return torn
     return torn + count_differences(folder, man) + manifest_differences(folder, man) if man else torn
 
-# %% ../../nbs/core/provenance.ipynb #1f2b21f1
+# %% ../../nbs/core/provenance.ipynb #9e1494ee
 def run_differences(run:Path # runs/<family>/<size>/<name>
                    )->list: # lines
     "Where a run's own files disagree with its artifacts."
@@ -208,7 +208,12 @@ def run_differences(run:Path # runs/<family>/<size>/<name>
         try: read(name)
         except FileNotFoundError: found.append(f'{name}: missing')
         except ValueError: found.append(f'{name}: not JSON')
-    if any(line.startswith(('run.json', 'results.json')) for line in found): return found
+    if not (sums := store.believed(run/'files.json')): found.append('files.json: missing, or not what was written')
+    for name, checksum in (sums or [{}])[0].items():
+        if not (run/name).is_file(): found.append(f'{name}: missing')
+        elif store.sha256(run/name) != checksum: found.append(f'{name}: not as it was written')
+    found = list({line.split(': ')[0]: line for line in reversed(found)}.values()) # of each file one line
+    if any(line.startswith(('run.json: missing', 'run.json: not JSON', 'results.json: missing', 'results.json: not JSON')) for line in found): return found
     folders, said = of_run(run), read('results.json')
     found += [f'run.json: names {d.parent.name} {d.name}, which is not there' for d in folders if not d.is_dir()]
     try: again = results([manifest(d) for d in folders])
@@ -222,7 +227,7 @@ def verify(runs:Path, # folder of all runs
     folders = of_run(run) if run else artifacts(runs)
     own = [run] if run else sorted({f.parent for name in ('run.json', 'results.json') for f in runs.glob(f'*/*/*/{name}')})
     homes = {d.parent for d in folders}
-    lost = [(h, 'current: names a version that is not there') for h in sorted(homes) if (h/'current').exists() and not any(map(in_use, h.iterdir()))]
+    lost = [(h, 'current: names no version that is there') for h in sorted(homes) if h.is_dir() and not any(map(in_use, h.iterdir()))]
     shared = [run.parents[1]/'rows'] if run else sorted(runs.glob('*/rows'))
     answers = [f for d in shared for f in d.glob('*/*.parquet')]
     lost += [(d, line.removeprefix(f'{d}/')) for d in shared for line in store.verify_rows(d)]

@@ -177,7 +177,7 @@ class Scratch:
     intermediate: int # width of the feed-forward layer
     training: Training # its pretraining
 
-# %% ../../nbs/core/recipe.ipynb #ce8a8ef7
+# %% ../../nbs/core/recipe.ipynb #9dc9d313
 @dataclass(frozen=True)
 class Pretrained:
     "A model of the hub or of a folder."
@@ -188,7 +188,7 @@ class Pretrained:
         "The model's folder, downloaded if it is not one already; `field` names the recipe's field in the error."
         if Path(self.id).expanduser().is_dir(): return Path(self.id).expanduser(), None
         from huggingface_hub import snapshot_download
-        wanted = ['*.json', '*.safetensors', '*.jinja', '*.model', '*.txt'] # weights as safetensors only, and no code
+        wanted = ['*.json', '*.safetensors', '*.jinja', '*.model', '*.txt', 'README.md'] # weights as safetensors only, and no code; the card for its licence
         try: path = snapshot_download(self.id, revision=self.revision, allow_patterns=wanted)
         except Exception as e:
             raise HalaError(f'{self.id!r} ({field}) is neither a folder nor reachable on the hub ({type(e).__name__}); '
@@ -215,7 +215,7 @@ class Sources:
     judge: Pretrained | None = None # a model that judges human pairs; None: the teacher does
     seed: int = 1
 
-# %% ../../nbs/core/recipe.ipynb #751d4642
+# %% ../../nbs/core/recipe.ipynb #3ea3005f
 @dataclass(frozen=True, kw_only=True)
 class Compress:
     "01: the teacher in FP8."
@@ -223,6 +223,7 @@ class Compress:
     ignore: tuple = ('lm_head',) # layers left as they are
     sentences: int = 1000 # held-out sentences translated before and after; fewer where there are no more
     margin: float = 1.0 # points of chrF++: a loss that would matter, set before it is measured
+    back: int = 200 # sentences of each test set translated from Arabic to English too
     max_tokens: int = 64 # of one translation
     seed: int = 1
     def __post_init__(self):
@@ -254,7 +255,7 @@ class Most:
     structure: float = 0. # whether the Markdown changed
     length: float = 2.5 # times longer or shorter
 
-# %% ../../nbs/core/recipe.ipynb #87c9dc89
+# %% ../../nbs/core/recipe.ipynb #0f40c338
 @dataclass(frozen=True, kw_only=True)
 class Bilingual:
     "02: teacher translations and judged human pairs."
@@ -263,6 +264,7 @@ class Bilingual:
     pairs: int = 0 # the first instructions that are translated; 0: all
     human: int = 0 # the first human pairs that are judged; 0: all
     take: tuple = ('teacher', 'human') # kinds of pairs; for comparison one of them alone
+    judge: str = '' # 'xent': the teacher's cross-entropy, 'embed': sentence embeddings, 'llm': sources.judge; '': that one if there is one, else xent
     keep: float = 0.8 # share of the human pairs that the judge keeps
     question: str = '' # of a judge that is a model of its own, with {en} and {ar}
     verdicts: tuple = ('accept', 'reject') # the two answers whose likelihood is its score

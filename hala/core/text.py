@@ -22,8 +22,8 @@ __all__ = ['LETTERS', 'ARABIC', 'MASK', 'ENDING', 'TRIGGER', 'TICKS', 'ONE', 'TW
            'structure', 'Piece', 'piece', 'renumbered', 'sentences', 'paragraphs', 'apart', 'alone', 'cut_short',
            'Translated', 'worst', 'unreadable', 'planned', 'rejoined', 'translate_texts', 'read_jsonl', 'read_csv',
            'read_parquet', 'read_json', 'read_arrow', 'read_tables', 'conversation', 'table_rows', 'Shape', 'shape_of',
-           'slots', 'filled', 'stretches', 'Done', 'translate_records', 'record_done', 'write_table', 'test_sets',
-           'read_hub']
+           'slots', 'filled', 'handled', 'stretches', 'Done', 'translate_records', 'record_done', 'write_table',
+           'test_sets', 'read_hub']
 
 # %% ../../nbs/core/text.ipynb #a77f06e9
 def chat(text # str, list of messages, or None
@@ -405,14 +405,14 @@ def apart(masked:str # a text with marks
         else: out.append(s)
     return out
 
-# %% ../../nbs/core/text.ipynb #3e7765a6
+# %% ../../nbs/core/text.ipynb #c9cf9279
 def alone(source:str, target:str, # a pair with spans
           keep:tuple=() # terms that must not change
          )->list: # of (source, target)
     "The sentences of a pair that hold spans, each by itself; [] where the sides do not agree in their sentences."
-    pair = masked_pair(source, target, keep)
-    if not pair or pair[0] == source: return []
-    sides, spans = [apart(side) for side in pair], protect(source, keep)[1]
+    pair, spans = masked_pair(source, target, keep), protect(source, keep)[1]
+    if not pair or not spans: return []
+    sides = [apart(side) for side in pair]
     marks = [[sorted(MASK.findall(part)) for part in side] for side in sides]
     if marks[0] != marks[1] or len(sides[0]) == 1: return []
     return [tuple(restore(part.strip(), spans) for part in both) for both, some in zip(zip(*sides), marks[0]) if some and LETTERS.search(both[0])]
@@ -666,18 +666,24 @@ def filled(value, # as `slots` was given
         return [at(x, (*path, n)) for n, x in enumerate(v) if (*path, n) not in gone]
     return at(value, ())
 
-# %% ../../nbs/core/text.ipynb #aaa0b1c5
+# %% ../../nbs/core/text.ipynb #b0511c73
 POLICY = dict(system='translate', user='translate', assistant='translate', tool='copy', think='translate')
 THINK = re.compile(r'(<think>.*?</think>\s*)', re.S)
+
+def handled(role:str, # who speaks, or 'think'
+            policy:dict # as POLICY
+           )->str: # 'translate', 'copy' or 'drop'
+    "What is done with what somebody says."
+    return policy.get({'function': 'tool', 'ipython': 'tool', 'developer': 'system'}.get(role, role), 'translate')
 
 def stretches(text:str, role:str, # one slot
               policy:dict # as POLICY
              )->list|None: # of (text, to translate); None: the slot is dropped
     "What of a slot is translated."
-    how = policy.get({'function': 'tool', 'ipython': 'tool', 'developer': 'system'}.get(role, role), 'translate')
+    how = handled(role, policy)
     if how == 'drop': return None
     if how == 'copy' or not isinstance(text, str): return [(text, how != 'copy')]
-    think = policy.get('think', 'translate')
+    think = handled('think', policy)
     if think == 'translate' or '<think>' not in text: return [(text, True)]
     return [(s, not s.startswith('<think>')) for s in THINK.split(text) if s and (think == 'copy' or not s.startswith('<think>'))]
 

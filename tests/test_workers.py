@@ -1,0 +1,102 @@
+"One artifact filled by many: processes, shards of an array of jobs, tasks of Ray; the bytes are those of one process, whoever dies."
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, files, hala, made, without
+
+from hala.core import workers
+from hala.core.pipeline import plan
+from hala.core.recipe import HalaError
+from hala.core.store import listing, manifest, parquet, read_rows, write_manifest, write_rows
+
+FEW = ROOT/'tests'/'few.py' # parts of 250 rows: five of them in 04
+MODULES = {'02': 'bilingual', '04': 'corpus'}
+ARTIFACTS = {'02': '02_bilingual', '04': '04_corpus'}
+
+
+def module(stage, runs, **environment):
+    "A stage in one process."
+    done = subprocess.run([sys.executable, '-m', f'hala.{MODULES[stage]}', '--size', 'probe', '--runs', str(runs)], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, 'HALA_RECIPES': str(FEW), **environment})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def emptied(runs, folder, stage):
+    "A copy of a finished run without the artifact of a stage and without any answer, and with a quarter of the instructions."
+    shutil.copytree(runs, folder)
+    text = made(folder, 'text')
+    write_rows(text/'instructions.parquet', read_rows(text/'instructions.parquet')[::4])
+    write_manifest(text, manifest(text) | dict(files=listing(text)))
+    shutil.rmtree(folder/'probe'/'rows')
+    without(folder, ARTIFACTS[stage])
+    return folder
+
+
+def answers(runs):
+    "The row store: key -> what was answered, once or several times; the parts; and the logs that are left."
+    rows, found = runs/'probe'/'rows', {}
+    for part in rows.glob('*/*.parquet'):
+        for r in parquet(part).read().to_pylist(): found.setdefault(r.pop('key'), []).append(r)
+    return found, sorted(p.name for p in rows.glob('*/*.parquet')), list(rows.glob('*/*.log'))
+
+
+@pytest.fixture(scope='module')
+def alone(runs, tmp_path_factory):
+    "What one process makes of 04: the artifact, and its answers."
+    folder = emptied(runs, tmp_path_factory.mktemp('alone')/'runs', '04')
+    module('04', folder)
+    return files(made(folder, '04_corpus')), answers(folder)
+
+
+def same(folder, alone):
+    """Equal bytes of the artifact, equal answers. Which part holds a sentence that two parts ask for depends on who came first; so it may be asked twice.
+    (A model that has learned nothing is asked again for nearly every text, sentence by sentence: 17 % of its answers are there twice.)"""
+    (found, parts, logs), (whole, others, _) = answers(folder), alone[1]
+    assert files(made(folder, '04_corpus')) == alone[0] and len(parts) == len(others) >= 5 and not logs
+    assert found.keys() == whole.keys() and all(x == y[0] for key, some in found.items() for x in some for y in [whole[key]])
+    assert max(map(len, found.values())) <= 2 # of two workers each asks once
+
+
+def test_hala_run_with_workers(runs, alone, tmp_path):
+    folder = emptied(runs, tmp_path/'runs', '04')
+    said = hala('run', '--size', 'probe', '--runs', folder, '--from', '04', '--to', '04', '--workers', '2', HALA_RECIPES=str(FEW))
+    assert '04 corpus: 2 workers' in said and 'worker 0' not in said
+    same(folder, alone)
+
+
+def slurm():
+    "The command lines of the tutorial's array script."
+    said = ''.join(c for cell in json.loads((ROOT/'nbs/tutorials/gpu_server.ipynb').read_text())['cells'] for c in cell['source'])
+    return [line for line in said.splitlines() if line.startswith('hala run') and '--from 04 --to 04' in line and '--on' not in line]
+
+
+def test_an_array_of_jobs(runs, alone, tmp_path):
+    "The lines of the script for Slurm, with the variables that Slurm sets: two jobs, then the one that decides."
+    folder, commands = emptied(runs, tmp_path/'runs', '04'), slurm()
+    assert ['--shard' in c for c in commands] == [True, False]
+    def job(command, **variables):
+        words = shlex.split(re.sub(r'\$(\w+)', lambda m: variables[m[1]], command).replace('--size 1.2B', '--size probe'))
+        return hala(*words[1:], '--runs', folder, HALA_RECIPES=str(FEW))
+    for n in '01':
+        said = job(commands[0], SLURM_ARRAY_TASK_ID=n, SLURM_ARRAY_TASK_COUNT='2')
+        assert f'04_corpus: shard {n}/2 is done' in said and not list((folder/'probe/04_corpus').glob('*/manifest.json'))
+    filled = answers(folder)
+    job(commands[1])
+    assert answers(folder) == filled # who decides asks nothing
+    same(folder, alone)
+
+
+def test_what_a_worker_cannot_do_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv('HALA_RECIPES', str(FEW))
+    for words, says in ((['--shard', '9/8', '--from', '04', '--to', '04'], 'write I/N'), (['--shard', '0/8'], 'add --from 04 --to 04'),
+                        (['--shard', '0/8', '--from', '04', '--to', '04'], 'which stage 00'), (['--workers', '-1'], '--workers -1'),
+                        (['--engine', 'gguf'], 'there are hf and vllm')):
+        assert says in hala('run', '--size', 'probe', '--runs', tmp_path, *words, code=1)
+    with pytest.raises(HalaError, match='which stage 00'): workers.fill_here(plan('probe', str(tmp_path)), '04', '', [{}])
