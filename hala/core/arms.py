@@ -173,7 +173,7 @@ def arm_rows(plans:dict # of `arm_plans`
     asked = [m for m in manifest(product.folder('07_evaluate'))['metrics'] if m['name'] != 'chrf']
     return [arm_row('base', asked, 'base'), *rows]
 
-# %% ../../nbs/core/arms.ipynb #16cc5672
+# %% ../../nbs/core/arms.ipynb #0380a94c
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776} # seeds -> 97.5 % quantile of Student's t with one degree of freedom less
 
 def seed(arm:str # name of a run of an arm
@@ -196,7 +196,7 @@ def over(some:list, # dicts value, low, high, n: the same figure by several seed
     if share: _, low, high = accuracy([True]*right + [False]*(n-right))
     else: low, high = mean - max(r['value']-r['low'] for r in some), mean + max(r['high']-r['value'] for r in some)
     seeds = STUDENT[len(values)]*(sum((v-mean)**2 for v in values)/(len(values)-1)/len(values))**.5
-    return dict(value=mean, low=mean-((mean-low)**2+seeds**2)**.5, high=mean+((high-mean)**2+seeds**2)**.5, n=n)
+    return dict(value=mean, low=max(0., mean-((mean-low)**2+seeds**2)**.5), high=min(1. if share else 100., mean+((high-mean)**2+seeds**2)**.5), n=n)
 
 def over_seeds(rows:list # of `arm_rows`
               )->list: # the same with `seeds`, one an arm

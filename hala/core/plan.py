@@ -35,16 +35,16 @@ def weights_in(folder:Path # artifact
         total += sum(math.prod(t['shape']) for name, t in head.items() if name != '__metadata__')
     return total
 
-# %% ../../nbs/core/plan.ipynb #204c0965
-REFERENCE = { # artifact -> seconds, rows, tokens, bytes, parameters, epochs; size 1M on two cores of a server shared with other work, without a GPU, 2026-11-23
-    'text': (1.9, 38824, 0, 1277586, 0, None), 'tokenizer': (1.7, 67525, 0, 297761, 0, None),
-    'benchmarks': (0.5, 1224, 0, 763983, 0, None), 'reference': (0.2, 4992, 0, 268913, 0, None),
-    'teacher': (150.3, 11979, 582970, 10248139, 2485184, 2.3),
-    'base-1M': (149.0, 12794, 813684, 5691261, 1345536, 6.0), '01_compress': (8.1, 1234, 0, 5238896, 2485184, None),
-    '02_bilingual': (78.0, 8146, 34673, 434251, 0, None), '03_translator': (117.9, 8055, 734210, 5718259, 1345536, 4.2),
-    '04_corpus': (36.9, 4992, 83523, 302559, 0, None), '05_sft': (89.0, 4699, 368716, 5688127, 1345536, 4.0),
-    '06_merge': (12.3, 1600, 0, 5693349, 1345536, None), '07_evaluate': (51.7, 2364, 0, 1458773, 0, None),
-    '08_release': (0.7, 4956, 0, 22568727, 0, None)}
+# %% ../../nbs/core/plan.ipynb #386f93c7
+REFERENCE = { # artifact -> seconds, rows, tokens, bytes, parameters, epochs; size 1M on two cores of a server, without a GPU, 2026-11-23
+    'text': (2.0, 39251, 0, 1304195, 0, None), 'tokenizer': (0.9, 67525, 0, 297761, 0, None),
+    'benchmarks': (0.3, 1224, 0, 763983, 0, None), 'reference': (0.2, 4992, 0, 268913, 0, None),
+    'teacher': (153.3, 11979, 582970, 10248139, 2485184, 2.3),
+    'base-1M': (144.4, 12794, 813684, 5691261, 1345536, 6.0), '01_compress': (12.1, 2000, 0, 5373460, 2485184, None),
+    '02_bilingual': (49.6, 8146, 34221, 433537, 0, None), '03_translator': (98.8, 8105, 743940, 5718403, 1345536, 4.2),
+    '04_corpus': (21.1, 4992, 83673, 301605, 0, None), '05_sft': (69.5, 4715, 556368, 5689425, 1345536, 6.0),
+    '06_merge': (9.2, 1600, 0, 5693425, 1345536, None), '07_evaluate': (22.2, 2364, 0, 1457847, 0, None),
+    '08_release': (0.4, 4977, 0, 22573385, 0, None)}
 
 def kind(artifact:str # e.g. 'base-1M'
         )->str: # e.g. 'base'

@@ -438,10 +438,10 @@ def hala_sizes()->list: # recipes
     return [*lfm2_bases, hala('9B', Pretrained('QCRI/Fanar-1-9B-Instruct'), sharded),
             hala('lfm2.5-1.2B', Pretrained('LiquidAI/LFM2.5-1.2B-Instruct', 'lfm1.0'), small)]
 
-# %% ../../nbs/core/recipe.ipynb #6a40ff87
+# %% ../../nbs/core/recipe.ipynb #43d70b00
 def built_in()->list: # recipes
     "The families that come with hala."
-    return [tiny('1M', lfm2(128, 384, Training(learning_rate=4e-3, epochs=6.0, **SMALL)), Sft(learning_rate=3e-3, epochs=4.0, **SMALL)),
+    return [tiny('1M', lfm2(128, 384, Training(learning_rate=4e-3, epochs=6.0, **SMALL)), Sft(learning_rate=3e-3, epochs=6.0, **SMALL)),
             tiny('3M', lfm2(192, 512, Training(learning_rate=3e-3, epochs=9.0, **SMALL)), Sft(learning_rate=4e-3, epochs=8.0, **SMALL)), *hala_sizes()]
 
 # %% ../../nbs/core/recipe.ipynb #8a10d391
