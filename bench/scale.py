@@ -83,7 +83,8 @@ def stage(runs, said):
     from hala.core import engine, pipeline
     engine.ENGINES['hf'], Instant.diary = Instant, Path(f'{said}.diary')
     start = time.perf_counter()
-    pipeline.run_stage('04', corpus.MAKERS, 'probe', runs, override="corpus.most.empty=0; corpus.most.truncated=0; corpus.most.not_arabic=0.5")
+    override = 'corpus.max_tokens=64; corpus.most.empty=0; corpus.most.truncated=0; corpus.most.not_arabic=0.5'
+    pipeline.run_stage('04', corpus.MAKERS, 'probe', runs, override=override)
     tell(said, start)
 
 

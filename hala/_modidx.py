@@ -49,6 +49,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'hala.core.adopt.adoptable': ('core/adopt.html#adoptable', 'hala/core/adopt.py'),
                                  'hala.core.adopt.card_licence': ('core/adopt.html#card_licence', 'hala/core/adopt.py'),
                                  'hala.core.adopt.card_of': ('core/adopt.html#card_of', 'hala/core/adopt.py'),
+                                 'hala.core.adopt.one_held': ('core/adopt.html#one_held', 'hala/core/adopt.py'),
                                  'hala.core.adopt.own_rows': ('core/adopt.html#own_rows', 'hala/core/adopt.py'),
                                  'hala.core.adopt.put_model': ('core/adopt.html#put_model', 'hala/core/adopt.py'),
                                  'hala.core.adopt.put_rows': ('core/adopt.html#put_rows', 'hala/core/adopt.py')},

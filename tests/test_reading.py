@@ -97,7 +97,8 @@ def test_missing_things_are_one_line(runs, copied, monkeypatch):
 
 
 def test_rule_on_the_embedded_world():
-    "What it calls a guess: nothing of the unseen test sentences, few of the benchmark's new wordings, most of what is about other things."
+    """What it calls a guess: nothing of the unseen test sentences, no English and few Arabic questions of the benchmark's new wordings, most of what is about
+    other things."""
     counts, texts, read = Counter(), 0, [(world.documents, 'messages_source'), (world.documents, 'messages'), (world.orca, 'messages_source'),
                                          (world.reference, 'messages')]
     for part, column in read:
@@ -110,7 +111,7 @@ def test_rule_on_the_embedded_world():
     asked = {lang: [q['question'] for q in world.questions(1) if q['split'] == 'test' and q['lang'] == lang] for lang in ('en', 'ar')}
     found = dict(unseen=guesses(unseen), elsewhere=guesses(ELSEWHERE), held_out=guesses(HELD_OUT), **{lang: guesses(q) for lang, q in asked.items()})
     print(found)
-    assert found['unseen'] == 0 and found['en'] < .05 and found['ar'] < .15 and found['elsewhere'] > .9 and found['held_out'] > .9
+    assert found['unseen'] == found['en'] == 0 and found['ar'] < .15 and found['elsewhere'] > .9 and found['held_out'] > .9
 
 
 def test_the_tutorial_reads_a_run(runs, monkeypatch):

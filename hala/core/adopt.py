@@ -13,7 +13,7 @@ from .store import key_of, listing, making, write_json, write_rows
 from .text import SHAPES, WHO, conversation, read_hub, read_tables, row, shape_of
 
 # %% auto #0
-__all__ = ['MODELS', 'ROWS', 'adoptable', 'card_licence', 'card_of', 'own_rows', 'adopt', 'put_rows', 'put_model']
+__all__ = ['MODELS', 'ROWS', 'adoptable', 'card_licence', 'card_of', 'one_held', 'own_rows', 'adopt', 'put_rows', 'put_model']
 
 # %% ../../nbs/core/adopt.ipynb #4d6b71c5
 MODELS, ROWS = ('teacher', 'judge', 'base', '01_compress', '03_translator', '05_sft', '06_merge'), {'02_bilingual': 'pairs', '04_corpus': 'corpus'}
@@ -52,7 +52,13 @@ def card_of(path:Path, id:str, # folder or file, where there is one; as given
     try: return Path(hf_hub_download(id, 'README.md', repo_type=kind, revision=revision))
     except Exception: return None # a repository without a card, or a hub out of reach: the licence is then unknown, and said to be
 
-# %% ../../nbs/core/adopt.ipynb #1bce565c
+# %% ../../nbs/core/adopt.ipynb #7741a9f1
+def one_held(rows:list # of a table
+            )->list: # the same; where there are several, one at least is for validation
+    "Of few rows the lot may draw none, and early stopping needs one to look at."
+    held = len(rows) < 2 or any(r['split'] == 'validation' for r in rows)
+    return rows if held else [*rows[:-1], dict(rows[-1], split='validation')]
+
 def own_rows(records:list, # of a table
              artifact:str, # '02_bilingual' or '04_corpus'
              id:str, revision:str|None, # where they come from
@@ -61,7 +67,7 @@ def own_rows(records:list, # of a table
     "Somebody's rows in our schema. HalaError where the columns are none that are known."
     if not records: raise HalaError(f'{id}: no rows')
     taken = dict(verdict='kept', reason=None)
-    if {'source_id', 'messages', 'split'} <= set(records[0]): return [dict(r, licence=r.get('licence') or licence, **taken) for r in records]
+    if {'source_id', 'messages', 'split'} <= set(records[0]): return one_held([dict(r, licence=r.get('licence') or licence, **taken) for r in records])
     if artifact == '02_bilingual':
         pairs = [r.get('translation', r) for r in records]
         missing = [c for c in ('en', 'ar') if any(not p.get(c) for p in pairs)]
@@ -74,9 +80,9 @@ def own_rows(records:list, # of a table
         def talk(r): return conversation(r[shape.columns[-1]]) if listed else [dict(role=WHO[c], content=r[c]) for c in shape.columns if r.get(c)]
         sides = [(None, talk(r)) for r in records]
     rows = [row(id, str(n), 'train', en, ar, revision=revision, licence=licence, verdict='kept') for n, (en, ar) in enumerate(sides)]
-    return sorted_out(rows, 'train', 0.01, ())
+    return one_held(sorted_out(rows, 'train', 0.01, ()))
 
-# %% ../../nbs/core/adopt.ipynb #39fade6a
+# %% ../../nbs/core/adopt.ipynb #ef751d20
 def adopt(p:Plan, # of a size
           what:str # 'STAGE=ID_OR_FOLDER'
          )->Path: # folder of the artifact
@@ -92,7 +98,7 @@ def adopt(p:Plan, # of a size
     if not (home/key/'manifest.json').exists():
         with making(home, key, about) as (part, report):
             licence = card_licence(card_of(path if artifact in ROWS else folder, id, revision, 'dataset' if artifact in ROWS else 'model'))
-            rows = own_rows(records, artifact, id, revision, licence) if artifact in ROWS else []
+            rows = own_rows(records, artifact, id if revision else path.name, revision, licence) if artifact in ROWS else [] # equal rows anywhere: equal bytes
             if artifact in ROWS: put_rows(part, artifact, rows)
             else: put_model(part, artifact, folder)
             report.update(adopted=dict(id=id, revision=revision), licences=sorted({r['licence'] for r in rows}) or [licence],

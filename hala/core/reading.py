@@ -52,7 +52,7 @@ class Texts:
         blocks = ['\n'.join(f'{c:<{wide}}  {"" if v is None else v}' for c, v in r.items()) for r in self.rows]
         return '\n\n'.join([*blocks, *self.notes])
 
-# %% ../../nbs/core/reading.ipynb #eaa3092d
+# %% ../../nbs/core/reading.ipynb #d23bfcab
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 SIGNS, JOINED = re.compile('[\u0610-\u061a\u064b-\u065f\u0670\u0640]'), 'وفبلك'
 GUESS = 1/3 # more than this share of unread words: outside
@@ -81,7 +81,8 @@ def outside(text:str, # a question
     found = {w: texts_with(w, known) for w in words(text)}
     new = [w for w, n in found.items() if not n]
     if not new: return None
-    held = any(OFTEN <= n <= SELDOM*known.texts and len(w) >= SHORT for w, n in found.items())
+    names = {m[0].casefold() for m in WORD.finditer(text) if m.start() and m[0][0].isupper()}
+    held = any(len(w) >= SHORT and n and (w in names or OFTEN <= n <= SELDOM*known.texts) for w, n in found.items())
     said = f'{len(new)} of {len(found)} words occur in no text that this model learned from here ({", ".join(new[:5])})'
     return said if held and len(new) <= GUESS*len(found) else f'{said}: this is outside what it knows, and the answer is a guess'
 
