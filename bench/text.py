@@ -1,4 +1,4 @@
-"""Spans, checks, duplicates and contamination against the usual way to do each, side by side in one process: python bench/text.py [--rows 20000]"""
+"""Spans, checks, duplicates and contamination against the usual way to do each, side by side in one process: `python bench/text.py [--rows 20000]`"""
 import argparse
 import json
 import platform
@@ -13,6 +13,7 @@ from defects import clean, planted
 
 from hala.core import text as T
 from hala.core.quality import BANDS, ROWS, contaminated, failed, folding, measure, near_duplicates
+from hala.core.store import machine
 from hala.core.world import documents, questions
 
 # The usual way: one alternation of every kind of span, tried at every character. The same kinds, each in its plainest spelling.
@@ -148,4 +149,4 @@ if __name__ == '__main__':
     found = dict(python=platform.python_version(), numpy=np.__version__, rows=a.rows)
     for name, part in (('spans', spans), ('checks', checks), ('near duplicates', duplicates), ('contamination', contamination)):
         found[name] = part(a.rows); print(name, json.dumps(found[name], indent=1, ensure_ascii=False), flush=True)
-    a.out.write_text(json.dumps(found, indent=1, ensure_ascii=False)+'\n')
+    a.out.write_text(json.dumps(found | dict(machine=machine()), indent=1, ensure_ascii=False)+'\n')

@@ -172,7 +172,8 @@ class Site:
     def bench(self, name, found):
         "A measurement: what its program says of itself, every figure, and the machine."
         program = root/f'bench/{name.partition("-")[0]}.py'
-        said = [prose_line(ast.get_docstring(ast.parse(program.read_text(encoding='utf-8'))) or '')] if program.is_file() else []
+        told = ast.get_docstring(ast.parse(program.read_text(encoding='utf-8'))) or '' if program.is_file() else ''
+        said = [part if part.startswith('    ') else prose_line(part) for part in told.split('\n\n') if part]    # what is indented is code
         where = found.pop('machine', None)
         return [*said, *measured(found), *([machine(dict(size=name, machines=[where]))] if where else [])]
 
@@ -330,7 +331,8 @@ def lines_table(lines):
     head, *rows = [[html.escape(str(x)) if len(str(x)) > 30 else html.escape(str(x)).replace(' ', '\u00a0') for x in line] for line in lines]
     body = ''.join(f'<tr><td>{row[0]}</td>' + ''.join(f'<td class="value">{x}</td>' for x in row[1:]) + '</tr>' for row in rows)
     top = f'<thead><tr>{"".join(f"<th>{x}</th>" for x in head)}</tr></thead>' if any(head) else ''
-    return f'<div class="results-scroll"><table class="table results">{top}<tbody>{body}</tbody></table></div>'
+    found = f'<div class="results-scroll"><table class="table results">{top}<tbody>{body}</tbody></table></div>'
+    return found if len(rows) <= LONG else f'<details><summary>{len(rows)} rows</summary>{found}</details>'
 
 
 def said(value):
@@ -342,6 +344,20 @@ def said(value):
 def single(value): return not isinstance(value, (dict, list)) or (isinstance(value, dict) and {'value', 'low', 'high'} <= value.keys())
 
 
+def leaves(found):
+    "Every single figure below, by its whole name."
+    for k, v in found.items():
+        if isinstance(v, dict) and not single(v): yield from ((f'{k} {name}', x) for name, x in leaves(v))
+        else: yield k, v
+
+
+def flat(found):
+    "A few figures that stand partly one floor lower, as one table; more stay as they are."
+    below = dict(leaves(found))
+    few = len(below) <= 8 and any(map(single, found.values())) and all(map(single, below.values()))
+    return below if few else found
+
+
 def measured(found, title=''):
     "A measurement as tables: single figures in one; what has the same parts side by side, its longer way down; the rest one after the other."
     inner = {k: v for k, v in found.items() if not single(v) and v}
@@ -351,7 +367,7 @@ def measured(found, title=''):
     for name, value in inner.items():
         if isinstance(value, list) and all(map(single, value)): parts.append(lines_table([['', ''], [name.replace('_', ' '), ', '.join(map(said, value))]]))
         elif isinstance(value, list): parts += side_by_side({' '.join(map(str, next(iter(v.items())))): v for v in value}, name)
-    tables = {k: v for k, v in inner.items() if isinstance(v, dict)}
+    tables = {k: flat(v) for k, v in inner.items() if isinstance(v, dict)}
     alike = len(tables) > 1 and set.intersection(*(set(v) for v in tables.values())) and all(map(single, (x for v in tables.values() for x in v.values())))
     if alike: return parts + side_by_side(tables, '' if alone else title)
     return parts + [block for k, v in tables.items() for block in measured(v, f'{title} · {k}' if title else k)]

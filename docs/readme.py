@@ -76,7 +76,8 @@ def arabic(text):
     runs = [json.loads(path.read_text(encoding='utf-8')) for path in sorted((root/'docs/results').glob('tiny-*.json'))]
     lines = ['| | ' + ' | '.join(run['size'] for run in runs) + ' |', '|---|' + '--:|'*len(runs)]
     for name, what in ARABIC.items():
-        scale, unit = (1, '') if name.endswith('chrf') else (100, ' %')
+        scale, unit = (1, '') if name.endswith('chrf') else (100, '\u00a0%')    # the sign stays beside its number
+        what = what.replace('chrF++', 'chrF++\u200e').replace(' %', '\u00a0%')    # else the bracket behind ++ turns it round
         if all(name in run for run in runs): lines.append(f'| {what} | ' + ' | '.join(f'{scale*run[name]:.1f}{unit}' for run in runs) + ' |')
     begin, end = '<!-- results: written by docs/readme.py -->\n', '<!-- end of results -->'
     before, _, rest = text.partition(begin)

@@ -96,10 +96,10 @@ def reasons_for(scores:list, # for each slice a list
     flat, starts = judge([s for some in scores for s in some], share), accumulate(map(len, scores), initial=0)
     return [flat[a:a+len(some)] for a, some in zip(starts, scores)]
 
-# %% ../nbs/02_bilingual.ipynb #7819754e
+# %% ../nbs/02_bilingual.ipynb #cf588f6c
 def judging(job:Job, e, # engine on the teacher
             human:Table, native:list # human pairs, bounds of their slices
-           )->tuple: # (scores for each slice, entry of a manifest's `generated` but its rows)
+           )->tuple: # (scores for each slice, entry of a manifest's `generated` but its rows; None where no model was asked)
     "Every human pair scored, by the judge if there is one, else by the teacher."
     b, told = job.recipe.bilingual, telling(job.out, 'judging', 1, 3)
     judge = b.judge or ('llm' if 'judge' in job.inputs else 'xent')
@@ -108,13 +108,13 @@ def judging(job:Job, e, # engine on the teacher
         return scores, partial(generated, e, 'teacher', prompt=b.prompt, reverse=b.reverse)
     e.close() # one model in memory at a time
     if judge == 'embed':
-        return score_table(partial(score_pairs, None, judge=judge, b=b), human, native, told), partial(dict, role='embed', recipe={})
+        return score_table(partial(score_pairs, None, judge=judge, b=b), human, native, job.out, told), None
     if 'judge' not in job.inputs: raise HalaError("bilingual.judge is 'llm', and sources.judge names no model; name one, or another judge")
     with kept(e.rows, e.name, job.inputs['judge']/'model') as j:
         scores = score_table(partial(score_pairs, j, judge=judge, b=b), human, native, job.out, told)
         return scores, partial(generated, j, 'judge', question=b.question, verdicts=list(b.verdicts))
 
-# %% ../nbs/02_bilingual.ipynb #c3a60917
+# %% ../nbs/02_bilingual.ipynb #fd45239a
 def decide_all(job:Job, e, # engine on the teacher, keeping its answers
                pairs:Table, human:Table, machine:list, native:list, # bounds of their slices
                scores:list, reasons:list # for each slice of the human pairs
@@ -143,7 +143,7 @@ def make(job:Job # artifact `02_bilingual`
     verdicts = ['rejected' if reason else 'kept' for some in reasons for reason in some]
     job.report['metrics'] = judge_metrics([dict(source_id=i, verdict=v) for i, v in zip(ids, verdicts, strict=True)])
     job.report['generated'] = [generated(e, 'teacher', job.report['rows']['in']-len(ids), prompt=b.prompt, max_tokens=b.max_tokens),
-                               by(rows=len(ids))]
+                               *([by(rows=len(ids))] if by else [])]
 
 # %% ../nbs/02_bilingual.ipynb #70190afe
 MAKERS = {'02_bilingual': make}

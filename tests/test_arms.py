@@ -4,7 +4,8 @@ from collections import Counter
 import pytest
 from conftest import PROBE, hala, made
 
-from hala.core.arms import ANSWERS, arm_comparisons, arm_plans, arm_rows, arm_row, begin, line_of, make_side_by_side, need_success, overrides, to_make
+from hala.core.arms import (ANSWERS, arm_comparisons, arm_plans, arm_row, arm_rows, begin, line_of, make_side_by_side, need_success, note_runs, overrides,
+                            to_make)
 from hala.core.pipeline import Job
 from hala.core.recipe import HalaError, recipe
 from hala.core.store import making, manifest, read_rows
@@ -93,6 +94,8 @@ def test_an_arm_makes_what_its_figures_need_and_nothing_twice(copied, monkeypatc
     with pytest.raises(HalaError, match='killed by signal 9'): need_success(child, words, 'shuffled, 05_sft')
     before = {p: p.stat().st_mtime_ns for p in copied.rglob('manifest.json')}
     make_side_by_side(plans, some, 2)
+    note_runs(plans)
+    assert (copied/'probe/probe/05_sft/current').read_text().strip() == plans['main'].keys['05_sft'] != plans['shuffled'].keys['05_sft']
     assert to_make(plans) == {} and all(p.stat().st_mtime_ns == t for p, t in before.items())
     rows = arm_rows(plans); told = manifest(made(copied, '07_evaluate'))['metrics']
     assert [r['arm'] for r in rows] == ['base', 'main', 'shuffled'] and rows[1]['learned'] > 0

@@ -130,7 +130,7 @@ def test_results_are_those_recorded(pages, site):
     for path in (ROOT/'docs/results').glob('*.json'):
         assert path.name in text and (path.stem in text or path.stem.startswith(('tiny-', 'scale'))), path.name
     judge = json.loads((ROOT/'docs/results/judge.json').read_text(encoding='utf-8'))
-    for how, found in judge['area_under_curve'].items(): assert how in text and f'{found["all"]:.4g}' in text
+    for kind, found in judge['kinds'].items(): assert kind in text and f'{found["check_area"]:.4g}' in text and f'{found["embed"]:.4g}' in text
 
 
 def test_font_and_its_licence(site):

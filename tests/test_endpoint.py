@@ -209,3 +209,23 @@ def test_a_limit_on_the_cost_stops_and_goes_on(table, capsys):
 def test_options_that_do_not_go_together(words, says, table):
     with pytest.raises(SystemExit) as e: main(['translate', str(table/'in.jsonl'), str(table/'out.jsonl'), '--runs', str(table/'runs'), *words])
     assert says in str(e.value) and '\n' not in str(e.value) and 'secret' not in str(e.value)
+
+
+def test_a_judge_behind_a_server_marks_alrage_and_no_mark_is_missing_never_0(tmp_path):
+    "Of four answers one is marked 8, one 4, one in a sentence and one not at all; rows without passages are left out by name."
+    from hala.scoring import alrage_questions, judged
+    for part in toy(): part.save_pretrained(tmp_path/'model')
+    (tmp_path/'OALL'/'ALRAGE').mkdir(parents=True)
+    rows = [dict(question=f'ما عاصمة البلد {n}؟', candidates=[] if n == 4 else [f'عاصمة البلد {n} هنا.'], gold_answer='هنا') for n in range(5)]
+    write_table(tmp_path/'OALL'/'ALRAGE'/'train.jsonl', rows)
+    asked, odd = alrage_questions(str(tmp_path))
+    assert len(asked) == 4 and odd == ['row 4: ALRAGE: a row without candidates']
+    marks = {'0': '8', '1': '٤', '2': 'الدرجة: 9'}
+    def marked(body):
+        n = body['messages'][1]['content'].split('البلد ')[1][0]
+        assert body['max_tokens'] == 16
+        return dict(choices=[dict(message=dict(role='assistant', content=marks.get(n, '')), finish_reason='stop')])
+    with serving(scorer=marked) as s: found, lost = judged(str(tmp_path/'model'), f'{s.url}#judge', asked)
+    assert (found['name'], found['task'], found['value'], found['n']) == ('judge', 'alrage', pytest.approx(.6), 2)
+    assert 'missing:2' in found['signature'] and sorted(lost) == ['', 'الدرجة: 9']
+    with serving(scorer=lambda body: {}) as s, pytest.raises(HalaError, match='none of the 4 replies'): judged(str(tmp_path/'model'), f'{s.url}#judge', asked)

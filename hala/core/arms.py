@@ -16,9 +16,9 @@ from .store import machine, manifest
 
 # %% auto #0
 __all__ = ['ANSWERS', 'THREAD', 'ALONE', 'START', 'FIGURES', 'STUDENT', 'arm_plan', 'overrides', 'arm_plans', 'behind', 'to_make',
-           'begin', 'need_success', 'make_side_by_side', 'seconds_of', 'expected', 'run_arms', 'main', 'arm_row',
-           'arm_rows', 'seed', 'line_of', 'over', 'over_seeds', 'answers_of', 'arm_comparisons', 'cell', 'arms_lines',
-           'arms_record']
+           'begin', 'need_success', 'make_side_by_side', 'seconds_of', 'expected', 'note_runs', 'run_arms', 'main',
+           'arm_row', 'arm_rows', 'seed', 'line_of', 'over', 'over_seeds', 'answers_of', 'arm_comparisons', 'cell',
+           'arms_lines', 'arms_record']
 
 # %% ../../nbs/core/arms.ipynb #7790bb0e
 ANSWERS = '07_arm'
@@ -102,7 +102,7 @@ def make_side_by_side(plans:dict, # of `arm_plans`
     finally:
         for _, _, child, _, _ in running.values(): child.terminate(); child.wait(30)
 
-# %% ../../nbs/core/arms.ipynb #310dbd88
+# %% ../../nbs/core/arms.ipynb #c1d73fd9
 ALONE, START = 1.4, 12 # how much longer one thread takes than two; seconds that a process takes to start
 
 def seconds_of(p:Plan, # of an arm
@@ -122,6 +122,11 @@ def expected(plans:dict, # of `arm_plans`, the first is finished
     product = next(iter(plans.values()))
     return sum(seconds_of(plans[name], a, product) for name, a in to_make(plans).values())/processes
 
+def note_runs(plans:dict # of `arm_plans`, the product first
+             )->None:
+    "What each arm is made of; the product last, whose versions are the ones in use."
+    for p in reversed(plans.values()): note_run(p)
+
 def run_arms(size:str, runs:str='', override:str='', which:str='claim' # as for `arm_plans`
             )->dict: # name -> Plan, all of them run
     "Run what is not done of every arm."
@@ -131,7 +136,7 @@ def run_arms(size:str, runs:str='', override:str='', which:str='claim' # as for 
     minutes = expected(plans, processes)/60
     print(f'{len(plans)-1} arms beside the product, {len(to_make(plans))} artifacts to make, {processes} at a time: about {minutes:.0f} minutes', flush=True)
     make_side_by_side(plans, changes, processes)
-    for p in plans.values(): note_run(p)
+    note_runs(plans)
     return plans
 
 # %% ../../nbs/core/arms.ipynb #93a439d7

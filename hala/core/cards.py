@@ -199,7 +199,7 @@ def background(folder:Path, # artifact
             'Prompts': prompts_of(r), 'Compute': UNTIMED,
             'Limits and risks': limits(what), 'Citation': CITATION}
 
-# %% ../../nbs/core/cards.ipynb #6812b3fd
+# %% ../../nbs/core/cards.ipynb #e02788c6
 USE = """```python
 from transformers import pipeline
 ask = pipeline('text-generation', {path!r})
@@ -221,7 +221,8 @@ def model_card(r:Recipe, # of the size
     head = ModelCardData(language=['ar', 'en'], library_name='transformers', pipeline_tag='text-generation',
                          tags=['arabic', 'hala', *kinds], base_model=base_of(steps(folder), last), datasets=datasets_of(sources), model_name=path,
                          eval_results=eval_results(metrics) or None, **licence)
-    settings = f"```json\n{json.dumps(last['recipe'], ensure_ascii=False, indent=1)}\n```"
+    fields = json.loads(json.dumps(last['recipe']), object_hook=lambda d: {k: v for k, v in d.items() if k}) # '' holds the dataclass's name
+    settings = f'```json\n{json.dumps(fields, ensure_ascii=False, indent=1)}\n```'
     scores = scores_table(metrics) if metrics else 'Not scored by itself; see the run.'
     return ModelCard(written(head, path, {'What it is': title, 'Use': USE.format(path=path, prompt=example), 'Scores': scores, 'Settings': settings,
                                           **background(folder, r, r.family, sources, lines)}))

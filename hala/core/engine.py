@@ -380,9 +380,14 @@ def choose(e, # engine
            questions:list, # dicts with question, choices, answer
            told=lambda done, total: None # called with (done, total)
           )->list: # bool, one a question: answered rightly
-    "Which questions a model gets right."
+    "Which questions a model gets right. HalaError where it gives no numbers, or a right answer is none of the options."
+    if odd := next((q for q in questions if not 0 <= q['answer'] < len(q['choices'])), None):
+        raise HalaError(f"{odd['question'][:40]!r}: answer {odd['answer']} is none of its {len(odd['choices'])} options")
     asked = [(q['question'], c) for q in questions for c in q['choices']]
     logprobs = e.score([chat(q) for q, _ in asked], [c for _, c in asked], told)
+    if not all(math.isfinite(x) for logp in logprobs for x in logp):
+        q, c = next(a for a, logp in zip(asked, logprobs) if not all(map(math.isfinite, logp)))
+        raise HalaError(f'{q[:40]!r}: the answer {c[:40]!r} has no log-probability that is a number; a model that gives none has no score')
     likely = iter([sum(logp)/len(c) for logp, (_, c) in zip(logprobs, asked)]) # per character
     each = [[next(likely) for _ in q['choices']] for q in questions]
     return [scores.index(max(scores)) == q['answer'] for scores, q in zip(each, questions)]

@@ -11,7 +11,7 @@ from .recipe import HalaError, Pretrained
 from .trust import refuse_secrets
 
 # %% auto #0
-__all__ = ['ASK', 'pythons', 'has_vllm', 'python_with_vllm', 'server_words', 'do_serve', 'add_serve']
+__all__ = ['ASK', 'pythons', 'has_vllm', 'python_with_vllm', 'vllm_environment', 'server_words', 'do_serve', 'add_serve']
 
 # %% ../../nbs/core/serve.ipynb #59f9452f
 ASK = ('from importlib.metadata import version, PackageNotFoundError\n'
@@ -37,6 +37,12 @@ def python_with_vllm(candidates:list # interpreters
         if found := has_vllm(python): need_version(found); return python
     raise HalaError('vLLM is not installed here; `make vllm` puts it into .venv-vllm, or install hala[vllm] into an environment of its own')
 
+# %% ../../nbs/core/serve.ipynb #9c03b4a9
+def vllm_environment(gpu:bool # whether there is one
+                    )->dict: # environment variables, beside what `vllm_settings` sets
+    "What a process with vLLM gets."
+    return {} if gpu else {'TORCHDYNAMO_DISABLE': '1'}
+
 # %% ../../nbs/core/serve.ipynb #6736ac2a
 def server_words(model:str, name:str, # id or folder; what requests call it
                  host:str, port:int,
@@ -50,7 +56,7 @@ def server_words(model:str, name:str, # id or folder; what requests call it
         else: words += [f'--{option}', json.dumps(value) if isinstance(value, dict) else str(value)]
     return words
 
-# %% ../../nbs/core/serve.ipynb #e81b8de0
+# %% ../../nbs/core/serve.ipynb #95eb96bc
 def do_serve(a # parsed arguments
             )->None:
     "Become vLLM's server. HalaError where there is no model, or no vLLM."
@@ -64,6 +70,7 @@ def do_serve(a # parsed arguments
     if not (folder/'config.json').exists(): raise HalaError(f'{folder}: no model there (no config.json)')
     name = a.served or (folder.name if Path(a.model).expanduser().is_dir() else a.model)
     words = [python, *server_words(str(folder), name, a.host, a.port, vllm_settings(torch.cuda.is_available()))]
+    os.environ.update(vllm_environment(torch.cuda.is_available()))
     print(f'{shlex.join(words)}\nwhen it is up: hala translate IN OUT --url http://{a.host}:{a.port}/v1 --model {shlex.quote(name)}', flush=True)
     if not a.dry: os.execv(python, words)
 

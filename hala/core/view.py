@@ -14,9 +14,9 @@ from .text import conversation, read_jsonl, read_tables, row
 
 # %% auto #0
 __all__ = ['COLUMNS', 'COLOURS', 'LAYOUT', 'BODY', 'STATE', 'FILTER', 'LIST', 'DETAIL', 'MOVE', 'MARKS', 'KEYS', 'STYLE',
-           'SCRIPT', 'ANY', 'turns', 'shown', 'tables', 'run_tables', 'as_row', 'file_rows', 'sources_of', 'shares',
-           'drawn', 'embedded', 'allowed', 'rows_page', 'write_view', 'read_marks', 'rejected_by', 'agreement',
-           'agreement_table', 'do_view', 'add_view']
+           'SCRIPT', 'ANY', 'turns', 'shown', 'tables', 'run_tables', 'columns_row', 'as_row', 'file_rows',
+           'sources_of', 'shares', 'drawn', 'embedded', 'allowed', 'rows_page', 'write_view', 'read_marks',
+           'rejected_by', 'agreement', 'agreement_table', 'do_view', 'add_view']
 
 # %% ../../nbs/core/view.ipynb #67450f06
 COLUMNS = ('table', 'id', 'source', 'source_id', 'split', 'licence', 'model', 'finish', 'verdict', 'reason', 'checks', 'turns')
@@ -53,7 +53,13 @@ def run_tables(run:Path # folder with run.json
     homes = [home/artifact/key for artifact, key in stages.items() for home in (run.parents[1], run.parents[0])]
     return {f'{folder.parent.name}/{name}': path for folder in homes if folder.is_dir() for name, path in tables(folder).items()}
 
-# %% ../../nbs/core/view.ipynb #feb429de
+# %% ../../nbs/core/view.ipynb #ad336931
+def columns_row(record:dict # of a file
+               )->list: # [turns of the source, turns of the translation], empty where no column stands beside its source
+    "Columns that stand beside their sources, each a turn that is called as its column is."
+    both = [c for c in record if isinstance(record[c], str) and isinstance(record.get(f'{c}_source'), str)]
+    return [[dict(role=c, content=record[f'{c}{end}']) for c in both] for end in ('_source', '')]
+
 def as_row(record:dict, # of a file
            n:int, # which one, counted from 0
            path:Path # of the file
@@ -62,7 +68,8 @@ def as_row(record:dict, # of a file
     sides = [record.get('messages_source'), record.get('messages')]
     if any(sides): sides = [[] if s is None else conversation(s) if isinstance(s, list) else None for s in sides]
     elif {'en', 'ar'} <= record.keys(): sides = [record['en'], record['ar']]
-    else: raise HalaError(f'{path}: record {n+1} has neither messages nor en and ar; it has {", ".join(map(str, record))}')
+    elif not all(sides := columns_row(record)):
+        raise HalaError(f'{path}: record {n+1} has neither messages nor en and ar, nor a column X beside X_source; it has {", ".join(map(str, record))}')
     if None in sides: raise HalaError(f'{path}: record {n+1}: messages is no list of turns')
     return {**row(path.name, str(n), 'train', *sides), **{c: v for c in COLUMNS[1:-1] if (v := record.get(c)) is not None}}
 
