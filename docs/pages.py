@@ -158,8 +158,9 @@ class Site:
         arms = {path: found['runs'] for path, found in recorded.items() if 'arms' in found}
         if arms: parts += ['## Arms', 'The same base and budget on other data, one change an arm. Shares of right answers with their intervals; '
                            'chance is 25 %. S: facts that the Arabic text holds; H: facts that only the base has read, in English; '
-                           'N: facts that no text holds; spoken: free answers that are exactly right; letters: answered by a letter.']
-        for path, rows in arms.items(): parts += [f'### {path.stem}', lines_table(arms_lines(rows))]
+                           'N: facts that no text holds; spoken: free answers that are exactly right; letters: answered by a letter. '
+                           'stopped100 is tuned on the corpus of a translator that was stopped after 100 steps.']
+        for path, rows in arms.items(): parts += [f'### {recorded[path]["of"]}: {recorded[path]["arms"]}', lines_table(arms_lines(rows))]
         parts += ['## Side by side', 'What was measured besides, by the programs of `bench/` as a rule: against what people would use otherwise, '
                   'and at sizes that no test has.']
         for path, found in recorded.items():
@@ -214,12 +215,16 @@ def code(cell, said):
     names, length = re.findall(r'^(?:def|class) (\w+)', text, re.M), text.count('\n') + 1
     what = (', '.join(names) if len(names) < 5 else f'{names[0]} to {names[-1]}') or ('imports' if only_imports(text) else 'code')
     what += f' ({length} lines)'
-    metadata = {'tags': tags, 'mystnb': {'code_prompt_show': f'Show {what}', 'code_prompt_hide': f'Hide {what}'}}
+    mystnb = {'code_prompt_show': f'Show {what}', 'code_prompt_hide': f'Hide {what}'}
+    if any(kind.startswith('image/') for o in cell.get('outputs', []) for kind in o.get('data', {})):
+        if not said.get('fig-alt'): sys.exit(f'a figure without words for who does not see it; give its cell a line "#| fig-alt: …": {text[:60]!r}')
+        mystnb['image'] = {'alt': said['fig-alt']}
+    metadata = {'tags': tags, 'mystnb': mystnb}
     return nbformat.v4.new_code_cell(text, metadata=metadata, outputs=[nbformat.from_dict(o) for o in cell.get('outputs', [])])
 
 
 def plain(nb):
-    "A notebook as Markdown: text, code and text outputs."
+    "A notebook as Markdown: text, code, text outputs, and what a figure shows in words."
     parts = []
     for cell in nb.cells:
         said = directives(cell) if cell.cell_type == 'code' else {}
@@ -229,7 +234,8 @@ def plain(nb):
             for o in cell.get('outputs', []):
                 data = o.get('data', {})
                 text = ''.join(data.get('text/markdown') or data.get('text/plain') or o.get('text', ''))
-                if text: parts.append(text if 'text/markdown' in data else f'```text\n{text.rstrip()}\n```')
+                if any(kind.startswith('image/') for kind in data): parts.append(f'*Figure: {said["fig-alt"]}.*')
+                elif text: parts.append(text if 'text/markdown' in data else f'```text\n{text.rstrip()}\n```')
     return '\n\n'.join(parts) + '\n'
 
 
@@ -305,6 +311,9 @@ def many_rows(r):
     return '\n\n'.join([f'### {r["rows"]:,} chats', about, '\n'.join(lines), ' '.join(said), *([r['note'].capitalize()+'.'] if 'note' in r else [])])
 
 
+ALSO = {'seconds': 'work in the stages, one after the other'}    # figures beside those that `hala run` explains
+
+
 def table(runs):
     "Figures of one family, its sizes side by side."
     numbers = [k for r in runs for k, v in r.items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
@@ -314,30 +323,34 @@ def table(runs):
         length = share(name, value)
         bar = '' if length is None else f' style="--share:{length:.1f}%"'
         return f'<td class="value{" chance" if name.endswith("_acc") else ""}"{bar}>{figure(name, value)}</td>'
-    rows = [f'<tr><td>{html.escape(MEANING.get(n, ""))}<br><code>{n}</code></td>' + ''.join(cell(r, n) for r in runs) + '</tr>' for n in names]
+    rows = [f'<tr><td>{html.escape(MEANING.get(n, ALSO.get(n, "")))}<br><code>{n}</code></td>' + ''.join(cell(r, n) for r in runs) + '</tr>' for n in names]
     head = '<thead><tr><th></th>' + ''.join(f'<th>{r["size"]}</th>' for r in runs) + '</tr></thead>'
     return f'<div class="results-scroll"><table class="table results">{head}<tbody>' + ''.join(rows) + '</tbody></table></div>'
 
 
 def trainings(runs):
     "How fast the models of recorded runs were trained; the stage as a whole, with reading, checkpoints and validation."
-    rows = [[r['size'], name, f'{m["tokens"]:,}', f'{m["seconds"]:,.0f}', f'{m["tokens"]/m["seconds"]:,.0f}']
-            for r in runs for name, m in r.get('trained', {}).items()]
+    sizes = {}    # what a family shares is trained once
+    for r in runs:
+        for name, m in r.get('trained', {}).items(): sizes.setdefault((name, m['tokens'], m['seconds']), []).append(r['size'])
+    rows = [[', '.join(of), name, f'{tokens:,}', f'{seconds:,.0f}', f'{tokens/seconds:,.0f}'] for (name, tokens, seconds), of in sizes.items()]
     return lines_table([['run', 'trained', 'tokens', 'seconds', 'tokens a second'], *rows]) if rows else ''
 
 
 def lines_table(lines):
     "Lists of text, the first is the head, as a table that scrolls in its frame."
     head, *rows = [[html.escape(str(x)) if len(str(x)) > 30 else html.escape(str(x)).replace(' ', '\u00a0') for x in line] for line in lines]
+    if many := len(head) > 6: head, *rows = [[re.sub('(?<=,)\u00a0|\u00a0(?=\\()', ' ', x) for x in line] for line in (head, *rows)]    # intervals go below
     body = ''.join(f'<tr><td>{row[0]}</td>' + ''.join(f'<td class="value">{x}</td>' for x in row[1:]) + '</tr>' for row in rows)
     top = f'<thead><tr>{"".join(f"<th>{x}</th>" for x in head)}</tr></thead>' if any(head) else ''
-    found = f'<div class="results-scroll"><table class="table results">{top}<tbody>{body}</tbody></table></div>'
+    found = f'<div class="results-scroll"><table class="table results{" many" if many else ""}">{top}<tbody>{body}</tbody></table></div>'
     return found if len(rows) <= LONG else f'<details><summary>{len(rows)} rows</summary>{found}</details>'
 
 
 def said(value):
     "One figure as text, with its interval where it has one."
     if isinstance(value, dict): return f'{said(value["value"])} ({said(value["low"])} to {said(value["high"])})'
+    if isinstance(value, bool): return 'yes' if value else 'no'
     return '·' if value is None else f'{value:.4g}' if isinstance(value, float) else f'{value:,}' if type(value) is int else str(value)
 
 

@@ -67,7 +67,7 @@ def results_table(results:dict # results.json
     "The figures of a run, with what they mean."
     return table([['result', 'value', ''], *([k, figure(k, results[k]), MEANING[k]] for k in MEANING if k in results)])
 
-# %% ../nbs/cli.ipynb #ac8ad083
+# %% ../nbs/cli.ipynb #415e9668
 def relative(path:Path # absolute
             )->str: # shorter where that is possible
     "A path as one would type it from here."
@@ -79,7 +79,7 @@ def how_to_translate(p:Plan # of a run whose translator is made
     t, model = p.recipe.translator, relative(p.folder('03_translator')/'model')
     return ['from hala.core.engine import engine, translate',
             f"with engine('hf', {model!r}) as e:",
-            f'    print(translate(e, ["What is the currency of Egypt?"], {t.prompt!r}, {t.max_tokens})[0].text)']
+            f'    print(translate(e, ["What is the currency of Sweden?"], {t.prompt!r}, {t.max_tokens})[0].text)']
 
 def farewell(p:Plan # of a finished run
             )->str: # plain text

@@ -89,6 +89,15 @@ def test_every_link_and_anchor(site, pages):
     assert not broken
 
 
+def test_every_figure_has_words(site, pages):
+    wordless = {(page.relative_to(site).as_posix(), said) for page, root in pages.items() for image in root.xpath("//img[not(contains(@class, 'toggler'))]")
+                if ' ' not in (said := image.get('alt') or '') or re.search(r'[/\\]|\.(svg|png)\b', said)}
+    assert not wordless
+    notebook = json.loads((ROOT/'nbs/06_merge.ipynb').read_text(encoding='utf-8'))
+    figures = sum('image/svg+xml' in o.get('data', {}) for cell in notebook['cells'] for o in cell.get('outputs', []))
+    assert figures == len(pages[site/'06_merge.html'].xpath('//article//img')) > 0
+
+
 def test_nothing_is_fetched_from_elsewhere(site, pages):
     for page, root in pages.items():
         asked = root.xpath('//img/@src | //script/@src | //iframe/@src | //source/@src | //link[not(@rel="canonical")]/@href')
