@@ -151,16 +151,19 @@ class Site:
         files = sorted((root/'docs/results').glob('*.json'))
         recorded = {p: json.loads(p.read_text(encoding='utf-8')) for p in files}
         runs = [r for r in recorded.values() if {'family', 'size'} <= r.keys()]
-        parts = ['# Results', 'Figures of recorded runs, as `make record` wrote them. Shares and chrF++ are of 100; a mark at 25 stands for chance.']
+        parts = ['# Results', 'Figures of recorded runs, as `make record` wrote them. Shares and chrF++ are of 100, in brackets their 95 % intervals; '
+                 'a mark at 25 stands for chance.']
         for family in dict.fromkeys(r['family'] for r in runs):
             own = [r for r in runs if r['family'] == family]
             parts += [f'## {family}', table(own), trainings(own), *(machine(r) for r in own)]
-        arms = {path: found['runs'] for path, found in recorded.items() if 'arms' in found}
-        if arms: parts += ['## Arms', 'The same base and budget on other data, one change an arm. Shares of right answers with their intervals; '
+        arms = {path: found for path, found in recorded.items() if 'arms' in found}
+        if arms: parts += ['## Arms', 'The same base and budget, one change an arm: other data, or (ablation) one choice of the recipe taken away. '
+                           'Shares of right answers with their intervals; '
                            'chance is 25 %. S: facts that the Arabic text holds; H: facts that only the base has read, in English; '
                            'N: facts that no text holds; spoken: free answers that are exactly right; letters: answered by a letter. '
                            'stopped100 is tuned on the corpus of a translator that was stopped after 100 steps.']
-        for path, rows in arms.items(): parts += [f'### {recorded[path]["of"]}: {recorded[path]["arms"]}', lines_table(arms_lines(rows))]
+        for found in arms.values():
+            parts += [f'### {found["of"]}: {found["arms"]}', lines_table(arms_lines(found['runs'])), arm_differences(found['comparisons'])]
         parts += ['## Side by side', 'What was measured besides, by the programs of `bench/` as a rule: against what people would use otherwise, '
                   'and at sizes that no test has.']
         for path, found in recorded.items():
@@ -311,6 +314,7 @@ def many_rows(r):
     return '\n\n'.join([f'### {r["rows"]:,} chats', about, '\n'.join(lines), ' '.join(said), *([r['note'].capitalize()+'.'] if 'note' in r else [])])
 
 
+TASKS = dict(seen='S', unseen='H', nowhere='N')
 ALSO = {'seconds': 'work in the stages, one after the other'}    # figures beside those that `hala run` explains
 
 
@@ -322,7 +326,7 @@ def table(runs):
         if not isinstance(value := run.get(name), (int, float)): return '<td class="value">·</td>'
         length = share(name, value)
         bar = '' if length is None else f' style="--share:{length:.1f}%"'
-        return f'<td class="value{" chance" if name.endswith("_acc") else ""}"{bar}>{figure(name, value)}</td>'
+        return f'<td class="value{" chance" if name.endswith("_acc") else ""}"{bar}>{figure(name, value, run.get("intervals", {}).get(name))}</td>'
     rows = [f'<tr><td>{html.escape(MEANING.get(n, ALSO.get(n, "")))}<br><code>{n}</code></td>' + ''.join(cell(r, n) for r in runs) + '</tr>' for n in names]
     head = '<thead><tr><th></th>' + ''.join(f'<th>{r["size"]}</th>' for r in runs) + '</tr></thead>'
     return f'<div class="results-scroll"><table class="table results">{head}<tbody>' + ''.join(rows) + '</tbody></table></div>'
@@ -345,6 +349,13 @@ def lines_table(lines):
     top = f'<thead><tr>{"".join(f"<th>{x}</th>" for x in head)}</tr></thead>' if any(head) else ''
     found = f'<div class="results-scroll"><table class="table results{" many" if many else ""}">{top}<tbody>{body}</tbody></table></div>'
     return found if len(rows) <= LONG else f'<details><summary>{len(rows)} rows</summary>{found}</details>'
+
+
+def arm_differences(found):
+    "Each arm against the product of its seed; p and the mark are corrected for the length of the table."
+    lines = [[c['arm'], c['against'], TASKS[c['task']], f"{100*c['delta']:+.1f} ({100*c['low']:+.0f} to {100*c['high']:+.0f})", f"{c['p_holm']:.2g}", c['mark']]
+             for c in found]
+    return lines_table([['arm', 'against', 'facts', 'difference, points', 'p (McNemar, Holm)', ''], *lines]) if lines else ''
 
 
 def said(value):

@@ -16,6 +16,7 @@ from readme import arabic, directives, readme, root
 
 from hala.core.arms import ANSWERS, arm_plans, arms_record
 from hala.core.pipeline import plan
+from hala.core.provenance import intervals
 from hala.core.recipe import ARMS
 from hala.core.store import manifest, write_json
 
@@ -35,7 +36,7 @@ def record(size):
     (root/'docs/results').mkdir(exist_ok=True)
     write_json(root/f'docs/results/{run.recipe.family}-{size}.json', {
         'family': run.recipe.family, 'size': size, 'machines': [machine for n, machine in enumerate(machines) if machine not in machines[:n]],
-        **results, 'trained': trained})
+        **results, 'intervals': intervals(made.values()), 'trained': trained})
 
 
 def record_arms(size):
@@ -47,13 +48,24 @@ def record_arms(size):
         write_json(root/f'docs/results/arms-{family}-{size}{end}.json', {'arms': which, 'of': f'{family} {size}', **arms_record(plans)})
 
 
+def printed(outputs):
+    "Outputs in which all that is printed between two others is one text: a kernel cuts it into pieces by the clock."
+    found = []
+    for o in outputs:
+        if o['output_type'] != 'stream': found.append(o)
+        elif o['name'] == 'stderr': continue
+        elif found and found[-1]['output_type'] == 'stream': found[-1]['text'] += ''.join(o['text'])
+        else: found.append(o | dict(text=''.join(o['text'])))
+    return found
+
+
 def still(outputs, source):
     "Outputs as they are after every run of the same figures: no progress, no warnings, nothing of a stage's own log, no random ids."
     kept = []
-    for o in outputs:
-        if o['output_type'] == 'stream' and (o['name'] == 'stderr' or 'run_stage(' in source): continue
-        if o['output_type'] == 'stream': o['text'] = LOG.sub('', ''.join(o['text']))
-        if o['output_type'] == 'stream' and not o['text'].strip(): continue
+    for o in printed(outputs):
+        if o['output_type'] == 'stream':
+            o['text'] = LOG.sub('', o['text'])
+            if 'run_stage(' in source or not o['text'].strip(): continue
         if 'application/vnd.jupyter.widget-view+json' in o.get('data', {}): continue
         for kind, text in o.get('data', {}).items():
             if kind == 'text/html': o['data'][kind] = re.sub(r'\bT_[0-9a-f]{5}', 'T_table', ''.join(text))    # pandas draws the name of a styled table

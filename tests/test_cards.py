@@ -6,7 +6,8 @@ from conftest import PROBE, made
 from hala.core.cards import LIMITS, compute, data_card, eval_results, markdown_table, model_card, steps, with_hours
 from hala.core.recipe import recipe
 from hala.core.store import manifest, read_rows, write_manifest
-from hala.core.text import arabic_share
+from hala.core.text import arabic_share, content, read_jsonl
+from hala.release import answered
 from huggingface_hub import DatasetCard, ModelCard
 
 
@@ -20,7 +21,7 @@ def probe(monkeypatch):
 def merged(runs, probe):
     "Card and metrics of the merged model."
     metrics = [m for m in manifest(made(runs, '07_evaluate'))['metrics'] if m['model'] == 'merged' and m['split'] == 'test']
-    return model_card(probe, 'hala/probe', 'A model.', 'ما عملة مصر؟', metrics, made(runs, '06_merge')), metrics
+    return model_card(probe, 'hala/probe', 'A model.', answered(made(runs, '07_evaluate'), 'merged'), metrics, made(runs, '06_merge')), metrics
 
 
 def test_model_card_round_trips_with_every_score(merged, tmp_path):
@@ -45,6 +46,18 @@ def test_model_card_says_what_went_in_and_what_it_took(merged, runs, probe):
     assert f"| 04_corpus | {counts['in']} | {counts['kept']} |" in text
     assert probe.translator.prompt in text and probe.bilingual.prompt in text and '2509.14008' in text
     assert '| world/orca | babel' in text and 'Unicode-3.0' in text and merged[0].data.license == 'apache-2.0'
+
+
+def test_each_model_shows_what_it_really_said(runs):
+    "The first right and the first wrong answer of the test, letter by letter as they were kept, and how many were right."
+    release = made(runs, '08_release')
+    answers = [a for a in read_jsonl(made(runs, '07_evaluate')/'answers.jsonl') if (a['model'], a['lang']) == ('merged', 'ar')]
+    sentences = [r for r in read_rows(made(runs, '03_translator')/'translations.parquet') if (r['model'], r['split']) == ('translator', 'test')]
+    for name, said in (('probe', [a['answer'] for a in answers]), ('translator', [content(r['messages']) for r in sentences])):
+        text = (release/f'probe-{name}'/'README.md').read_text(encoding='utf-8')
+        table = [row.split(' | ') for row in text.split('| asked | it said | right would be |')[1].split('\n\n')[0].splitlines()[2:]]
+        assert table and f' of {len(said)} test prompts' in text
+        assert all(shown in [markdown_table([[s]])[2:].split(' |')[0] for s in said] for _, shown, _ in table)
 
 
 @pytest.mark.parametrize('what', ['hala', 'data'])

@@ -3,11 +3,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from conftest import ROOT, hala
 
-from hala.core.recipe import ENGLISH_SETS, HUMAN, ORCA, Folder, hala_sizes, recipe
+from hala.core.cards import scores_table
+from hala.core.pipeline import Job
+from hala.core.recipe import ENGLISH_SETS, HUMAN, MMLU, ORCA, TRANSLATION_TESTS, Folder, HalaError, hala_sizes, recipe
+from hala.core.store import read_rows
+from hala.core.text import test_sets as by_set
+from hala.core.world import toy
+from hala.evaluate import translation_metrics
+from hala.sources import make_text
+from hala.translator import measure
 
 # one record of each set, with the columns that its card or published code has
 RECORDS = {
@@ -71,3 +80,86 @@ def test_without_the_hub(artifact, says, tmp_path):
     said = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and 'Traceback' not in done.stderr and said.startswith('hala: ')
     assert says in said and ('LiquidAI/LFM2-350M' in said or 'Helsinki-NLP/opus-100' in said)
+
+
+# the published test sets: each table as the hub lays it out, one row that is a test, and what cannot be one
+EGYPT = dict(lp='en-ar_EG', domain='news', document_id='d', segment_id=1, is_bad_source=False, source='Hello.', target='مرحبا.', original_target='أهلا.')
+FLORES_ROW = dict(id=7, iso_639_3='eng', iso_15924='Latn', text='Hello.', url='', domain='wikinews', topic='', has_image='no', has_hyperlink='no')
+TABLES = {
+    'Misraj/Tarjama-25': {('', 'train'): [dict(English='Hello.', Arabic='مرحبا.', source='en')]},
+    'google/wmt24pp': {('en-ar_EG', 'train'): [EGYPT, dict(EGYPT, is_bad_source=True, segment_id=2)],
+                       ('en-ar_SA', 'train'): [dict(EGYPT, lp='en-ar_SA')]},
+    'openlanguagedata/flores_plus': {('eng_Latn', 'devtest'): [dict(FLORES_ROW, id=9, text='Alone.'), FLORES_ROW],
+                                     ('arb_Arab', 'devtest'): [dict(FLORES_ROW, text='مرحبا.')]},
+    'cais/mmlu': {('anatomy', 'test'): [dict(question='Hello.', subject='anatomy', choices=['a', 'b', 'c', 'd'], answer=0)]*12},
+    'MBZUAI/human_translated_arabic_mmlu': {('anatomy', 'test'): [dict(question='مرحبا.', choices=['أ', 'ب', 'ج', 'د'], answer=0)]*12}}
+
+
+def laid_out(folder, id):
+    "A folder as `hf download` leaves it: files, and the card that says which configuration and split each is."
+    lines = ['---', 'configs:']
+    for (config, split), records in TABLES[id].items():
+        file = folder/id/(config or 'data')/f'{split}.jsonl'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(''.join(json.dumps(r)+'\n' for r in records))
+        lines += [f"- config_name: {config or 'default'}", '  data_files:', f'  - split: {split}', f'    path: {file.relative_to(folder/id)}']
+    (folder/id/'README.md').write_text('\n'.join([*lines, '---', '']))
+
+
+def here(side, folder):
+    "The same side of a set, of a folder."
+    return replace(side, id=str(folder/side.id))
+
+
+@pytest.fixture(scope='module')
+def local_tests(tmp_path_factory):
+    "The test sets of the family as they are, but for where they lie; of MMLU one subject."
+    folder = tmp_path_factory.mktemp('hub')
+    for id in TABLES: laid_out(folder, id)
+    some = [t for t in TRANSLATION_TESTS if t.english.config not in set(MMLU)-{'anatomy'}]
+    return tuple(replace(t, english=here(t.english, folder), arabic=here(t.arabic, folder)) for t in some)
+
+
+NAMES = ['Tarjama-25:test', 'wmt24pp:en-ar_EG', 'wmt24pp:en-ar_SA', 'flores_plus:devtest', 'mmlu (also a benchmark)']
+
+
+def test_translation_tests_are_named():
+    assert list(dict.fromkeys(t.name.rsplit('/', 1)[-1] for t in TRANSLATION_TESTS)) == NAMES
+    assert all(set(TRANSLATION_TESTS) < set(r.sources.translation) for r in hala_sizes())
+
+
+def test_translation_tests_of_every_shape(local_tests):
+    "One table, two joined by id, two by place; only tests, and what cannot be one is left out with its reason."
+    rows = [r for t in local_tests for r in t.load()]
+    sets = by_set([r for r in rows if r['verdict'] is None], 100)
+    assert {name: len(some) for name, some in sets.items()} == {**dict.fromkeys(NAMES, 1), NAMES[-1]: 9}
+    assert {(r['messages_source'][0]['content'], r['messages'][0]['content']) for some in sets.values() for r in some} == {('Hello.', 'مرحبا.')}
+    assert sorted((r['source'], r['reason']) for r in rows if r['verdict']) == [
+        ('google/wmt24pp:en-ar_EG', 'bad source'), ('openlanguagedata/flores_plus:devtest', 'one language only')]
+    assert {r['split'] for r in rows} == {'test'} and len({r['id'] for r in rows}) == len(rows)
+
+
+def test_another_schema_is_named(local_tests):
+    with pytest.raises(HalaError, match=r"References\('Misraj/Tarjama-25:test'\): no column 'en' in its English table; it has English, Arabic, source"):
+        replace(local_tests[0], english=replace(local_tests[0].english, column='en')).load()
+    with pytest.raises(HalaError, match="no configuration 'fr' with a split 'train'"):
+        replace(local_tests[1], english=replace(local_tests[1].english, config='fr')).load()
+
+
+def test_every_translation_test_is_scored(local_tests, tmp_path):
+    "Stage 00 writes them, 03 translates them, 07 scores each set and each row; a fifty-thousandth of a model will do."
+    recipe = replace(hala_sizes()[0], sources=replace(hala_sizes()[0].sources, human=(), pairs=(), instructions=(), translation=local_tests))
+    recipe = replace(recipe, translator=replace(recipe.translator, sentences=5, max_tokens=4))
+    for folder in ('text', 'base', 'out'): (tmp_path/folder).mkdir()
+    gathered = Job(recipe, 'text', {}, tmp_path/'text', {}, ())
+    make_text(gathered)
+    assert gathered.report['rows']['rejected'] == {'bad source': 1, 'one language only': 1}
+    model, tokenizer = toy()
+    for of in (model, tokenizer): of.save_pretrained(tmp_path/'base'/'model')
+    rows, metrics = measure(Job(recipe, '03_translator', dict(text=tmp_path/'text'), tmp_path/'out', {}, ()), 'translator', tmp_path/'base'/'model')
+    assert {(m['task'], m['name']) for m in metrics} >= {(t, n) for t in NAMES for n in ('chrf', 'bleu', 'rouge')}
+    references = {r['id']: r['messages'][0]['content'] for r in read_rows(tmp_path/'text'/'translation.parquet')}
+    scored, each = translation_metrics(rows, references)
+    assert {m['task'] for m in scored} == set(NAMES) and len(each) == len(rows) == 9
+    assert all(set(r) >= {'id', 'model', 'task', 'chrf', 'bleu', 'rouge'} for r in each)
+    assert '(also a benchmark)' in scores_table(scored)

@@ -42,6 +42,15 @@ def test_what_is_not_stored():
     assert 'a1b2c' not in table['data']['text/html']
 
 
+def test_what_is_printed_is_one_text_however_the_kernel_cuts_it():
+    "Pieces, a warning between them, and a cut within a line that a logger wrote."
+    def pieces(*texts): return [dict(output_type='stream', name='stderr' if t == 'warning' else 'stdout', text=t) for t in texts]
+    figure = dict(output_type='display_data', data={'text/plain': 'a figure'})
+    whole = record.still(pieces('one\n2026-11-23T11:41 INFO\ntwo\n') + [figure] + pieces('three'), '')
+    assert record.still(pieces('one', '\n2026-11-23', 'warning', 'T11:41 INFO\ntwo', '\n') + [figure] + pieces('th', 'ree'), '') == whole
+    assert [o.get('text') for o in whole] == ['one\ntwo\n', None, 'three']
+
+
 def test_a_cell_that_shows_times_keeps_none(tmp_path):
     cells = ['#| timed\nimport time; print(time.time())', 'print(2)']
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]), tmp_path/'a.ipynb')

@@ -165,7 +165,7 @@ def generation(parameters:float # of a model
     (n, a), (m, b) = next((pair for pair in pairwise(H100) if parameters <= pair[1][0]), H100[-2:])
     return a*(parameters/n)**(math.log(b/a)/math.log(m/n))
 
-# %% ../../nbs/core/plan.ipynb #102d9a8b
+# %% ../../nbs/core/plan.ipynb #113d597b
 def published_cost(p:Plan, # of a size of published models
                    artifact:str # of its graph
                   )->dict|None: # as of `estimate`; None: a model's name does not say its size
@@ -174,15 +174,17 @@ def published_cost(p:Plan, # of a size of published models
     pairs = sum(x.limit for x in s.pairs); shared = 2*pairs + int(r.bilingual.keep*HUMAN) # messages
     teacher, judge, base = said_parameters(s.teacher), said_parameters(s.judge), said_parameters(s.base)
     light = said_parameters(recipe(r.translator.base).sources.base)
+    tests = len({getattr(t, 'name', getattr(t, 'id', t)) for t in s.translation}) # each is translated by two models
     slow = pace(p); flops = FLOPS/slow['train'] # tokens a second generated are fewer in the same way
     def written(tokens, n): return slow['generate']*tokens/generation(n or 1) # seconds
     def fit(n, rows, epochs): return 6*n*2*MESSAGE*rows*epochs/flops # a question and an answer each
     cost = { # artifact -> seconds, rows, tokens, parameters that lie on the disk, parameters that are held
         'text': (0, pairs+HUMAN+CORPUS, 0, 0, 0), 'benchmarks': (0, 0, 0, 0, 0), 'teacher': (0, 0, 0, teacher, 0), 'judge': (0, 0, 0, judge, 0),
         'base': (0, 0, 0, base if artifact == f'base-{r.size}' else light, 0),
-        '01_compress': (written(2*r.compress.sentences*MESSAGE, teacher), 2*r.compress.sentences, 0, teacher/2, 0),
+        '01_compress': (written(2*(r.compress.sentences+tests*r.compress.back)*MESSAGE, teacher), 2*r.compress.sentences, 0, teacher/2, 0),
         '02_bilingual': (written(2*pairs*MESSAGE, teacher) + 2*(judge or 1)*HUMAN*4*MESSAGE/flops, pairs+HUMAN, 2*pairs*MESSAGE, 0, 0),
-        '03_translator': (fit(light, shared, r.translator.epochs), shared, 2*MESSAGE*shared*r.translator.epochs, light, light),
+        '03_translator': (fit(light, shared, r.translator.epochs) + written(2*tests*r.translator.sentences*MESSAGE, light), shared,
+                          2*MESSAGE*shared*r.translator.epochs, light, light),
         '04_corpus': (written(2*CORPUS*MESSAGE, light), CORPUS, 2*CORPUS*MESSAGE, 0, 0),
         '05_sft': (fit(base, CORPUS, r.sft.epochs), CORPUS, 2*MESSAGE*CORPUS*r.sft.epochs, base, base),
         '06_merge': (0, 0, 0, base, 0), '07_evaluate': (3*2*base*60_000*4*MESSAGE/flops, 3*60_000, 0, 0, 0), '08_release': (0, 0, 0, 2*base, 0)}

@@ -14,8 +14,8 @@ from .store import canonical, key_of, manifest
 from .text import read_tables
 
 # %% auto #0
-__all__ = ['KEY', 'artifacts', 'of_run', 'story', 'trace_artifact', 'rows_like', 'trace_row', 'counted', 'about_rows',
-           'rows_behind', 'trace_figure', 'only_run', 'in_use', 'one_of', 'trace', 'count_differences',
+__all__ = ['KEY', 'artifacts', 'of_run', 'story', 'trace_artifact', 'rows_like', 'trace_row', 'intervals', 'counted',
+           'about_rows', 'rows_behind', 'trace_figure', 'only_run', 'in_use', 'one_of', 'trace', 'count_differences',
            'manifest_differences', 'differences', 'run_differences', 'verify']
 
 # %% ../../nbs/core/provenance.ipynb #af0226f1
@@ -86,6 +86,14 @@ def trace_row(start:str, # of an id
                    model=h['row']['model'], verdict=h['row']['verdict']) for h in found]
     return dict(kind='row', row=r, forbids=forbids(r['licence']), found=places, made_by=made_by and f'{made_by.parent.name} {made_by.name}',
                 **{k: v for k, v in trace_artifact(last['folder']).items() if k != 'kind'})
+
+# %% ../../nbs/core/provenance.ipynb #cc297244
+def intervals(manifests # of a run's artifacts, by stage
+             )->dict: # name in results.json -> (lower, upper end); nothing of figures without one
+    "How far off each figure of a run may be, at 95 %."
+    tests = [m for man in manifests for m in man['metrics'] if m['split'] == 'test' and m['low'] is not None]
+    of = {(m['name'], m['task'], m['lang'], m['model']): (round(m['low'], 4), round(m['high'], 4)) for m in tests}
+    return {name: of[which] for name, which in RESULTS.items() if which in of}
 
 # %% ../../nbs/core/provenance.ipynb #0778d10b
 def counted(row:dict, # of an artifact

@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['CODE', 'ENGLISH', 'LEFT_OUT', 'SMALL', 'HUMAN', 'ORCA', 'ENGLISH_SETS', 'QUESTION', 'MMLU', 'SIX', 'LUTH', 'ARMS',
-           'SEEDS', 'HalaError', 'seed_for', 'World', 'is_code', 'not_english', 'column', 'flat', 'sorted_out',
-           'Folder', 'Hub', 'Questions', 'Training', 'Scratch', 'Pretrained', 'Sources', 'Compress', 'Most',
-           'Bilingual', 'Translator', 'Corpus', 'Sft', 'Merge', 'Evaluate', 'Release', 'Recipe', 'lfm2', 'world',
-           'tiny', 'published', 'hala', 'hala_sizes', 'built_in', 'arms', 'recipes', 'settle', 'override_one', 'recipe']
+__all__ = ['CODE', 'ENGLISH', 'LEFT_OUT', 'SMALL', 'HUMAN', 'ORCA', 'ENGLISH_SETS', 'QUESTION', 'MMLU', 'SIX', 'LUTH', 'FLORES',
+           'TRANSLATION_TESTS', 'ARMS', 'SEEDS', 'HalaError', 'seed_for', 'World', 'is_code', 'not_english', 'column',
+           'flat', 'sorted_out', 'Folder', 'Hub', 'Questions', 'Side', 'matched', 'References', 'Training', 'Scratch',
+           'Pretrained', 'Sources', 'Compress', 'Most', 'Bilingual', 'Translator', 'Corpus', 'Sft', 'Merge', 'Evaluate',
+           'Release', 'Recipe', 'lfm2', 'world', 'tiny', 'shared', 'published', 'hala', 'hala_sizes', 'built_in',
+           'arms', 'recipes', 'settle', 'override_one', 'recipe']
 
 # %% ../../nbs/core/recipe.ipynb #c8853d21
 class HalaError(Exception):
@@ -107,7 +108,7 @@ class Folder:
         records = flat(text.read_tables(Path(self.path).expanduser(), self.limit), self.columns)
         return sorted_out(text.table_rows(records, self.columns, self.path, self.licence, where=f'Folder({self.path!r})'), '', self.validation, self.without)
 
-# %% ../../nbs/core/recipe.ipynb #256df580
+# %% ../../nbs/core/recipe.ipynb #30439175
 @dataclass(frozen=True)
 class Hub:
     "A data set of the Hugging Face hub."
@@ -124,7 +125,7 @@ class Hub:
         "The rows of the split, streamed."
         from hala.core import text
         records, revision = text.read_hub(self.id, self.config, self.split, self.revision, self.limit)
-        source = f'{self.id}-{self.split}' if self.split in ('validation', 'test') else self.id # row 0 of each is another row
+        source = f'{self.id}:{self.split}' if self.split in ('validation', 'test') else self.id # row 0 of each is another row
         rows = text.table_rows(flat(records, self.columns), self.columns, source, self.licence, where=f'Hub({self.id!r})', revision=revision)
         return sorted_out(rows, self.split, self.validation, self.without)
 
@@ -145,6 +146,60 @@ class Questions:
         def split(n): return 'validation' if seed_for(1, 'sources', f'{self.config}:{n}')/2**31 < self.validation else 'test'
         return [dict(id=f'{self.config}-{n}-{self.lang}', subset=self.config, held='S', lang=self.lang, split=split(n), question=r['question'],
                      choices=list(r['choices']), answer=r['answer'], answers=[r['choices'][r['answer']]]) for n, r in enumerate(records)]
+
+# %% ../../nbs/core/recipe.ipynb #082d9db6
+@dataclass(frozen=True)
+class Side:
+    "One language of a test set: a column of a table of the hub, or of a folder laid out like it."
+    id: str # e.g. 'google/wmt24pp', or a folder
+    column: str # that holds the text
+    config: str = '' # its configuration, where it has several
+    split: str = 'test' # of the data set, whatever it is called there
+    revision: str | None = None # as of Hub
+    def read(self)->tuple: # (dicts, commit id; None of a folder)
+        "Its records. HalaError where they cannot be had."
+        from hala.core import text
+        if not Path(self.id).expanduser().is_dir(): return text.read_hub(self.id, self.config, self.split, self.revision, 0)
+        from datasets import load_dataset
+        try: return list(load_dataset(str(Path(self.id).expanduser()), self.config or None, split=self.split, streaming=True)), None
+        except (ValueError, OSError) as e: raise HalaError(f'{self.id}: no configuration {self.config!r} with a split {self.split!r} ({e})') from None
+
+def matched(en:list, ar:list, # records of the two sides
+            join:str, # column that both have; '': by place
+            where:str # the set, for the error
+           )->list: # (name of the row, English record, Arabic record or None)
+    "Records that belong together. HalaError where the tables cannot be of one set."
+    if not join and len(en) != len(ar): raise HalaError(f'{where}: {len(en)} rows in English, {len(ar)} in Arabic; give a column to join by')
+    if not join: return [(str(n), *pair) for n, pair in enumerate(zip(en, ar))]
+    if any(join not in r for r in (*en, *ar)): raise HalaError(f'{where}: no column {join!r} to join by')
+    of = {r[join]: r for r in ar}
+    return [(str(r[join]), r, of.get(r[join])) for r in en]
+
+# %% ../../nbs/core/recipe.ipynb #8d0eebbb
+@dataclass(frozen=True)
+class References:
+    "Sentences in both languages that are only tested on."
+    name: str # what tables and cards call the set
+    english: Side
+    arabic: Side # of the same table, or of another
+    join: str = '' # column by which two tables are joined; '': by place
+    bad: str = '' # column that is true of a row that is no test
+    licence: str = 'unknown' # as its card says
+    limit: int = 0 # rows at most, in their drawn order; 0: all
+    def load(self)->list: # rows
+        "The rows of the set, all of split test. HalaError where a column is missing."
+        from hala.core import text
+        (en, commit), where = self.english.read(), f'References({self.name!r})'
+        ar = en if replace(self.arabic, column=self.english.column) == self.english else self.arabic.read()[0]
+        def one(name, e, a):
+            for side, r, column in (('English', e, self.english.column), ('Arabic', a, self.arabic.column), ('English', e, self.bad)):
+                if r and column and column not in r: raise HalaError(f'{where}: no column {column!r} in its {side} table; it has {", ".join(r)}')
+            x, y = e[self.english.column], a and a[self.arabic.column]
+            reason = 'bad source' if self.bad and e[self.bad] else None if x and y else 'one language only'
+            name = '/'.join(filter(None, (self.english.config, name)))
+            return text.row(self.name, name, 'test', x, y, licence=self.licence, revision=commit, reason=reason, verdict=reason and 'rejected')
+        rows = [one(*m) for m in matched(en, ar, self.join, where)]
+        return sorted(rows, key=lambda r: seed_for(1, 'sources', 'test:'+r['id']))[:self.limit or None]
 
 # %% ../../nbs/core/recipe.ipynb #02e485d8
 @dataclass(frozen=True, kw_only=True)
@@ -406,9 +461,26 @@ MMLU = tuple('abstract_algebra anatomy astronomy business_ethics clinical_knowle
              'professional_accounting professional_law professional_medicine professional_psychology public_relations '
              'security_studies sociology us_foreign_policy virology world_religions'.split())
 
-# %% ../../nbs/core/recipe.ipynb #30d8f0eb
+# %% ../../nbs/core/recipe.ipynb #1f672d61
 SIX = ('alghafa', 'arabic_mmlu', 'arabic_exams', 'madinah_qa', 'aratrust', 'arabic_mmlu_ht') # of core.arabic
 LUTH = dict(epochs=3.0, batch_tokens=262_144, warmup=0.1, schedule='cosine', max_grad_norm=0.1, eval_steps=500)
+
+def shared(id:str, # data set with both languages in a table
+           english:str, arabic:str, # columns
+           config:str = '', # of the data set
+           **more # of References
+          )->References: # named after the data set, and the part of it
+    "A published test set of one table."
+    sides = (Side(id, column, config, 'train') for column in (english, arabic))
+    return References(f"{id}:{config or 'test'}", *sides, **more)
+
+FLORES = [Side('openlanguagedata/flores_plus', 'text', config, 'devtest') for config in ('eng_Latn', 'arb_Arab')]
+TRANSLATION_TESTS = (
+    shared('Misraj/Tarjama-25', 'English', 'Arabic'),
+    *(shared('google/wmt24pp', 'source', 'target', f'en-ar_{land}', bad='is_bad_source', licence='apache-2.0') for land in ('EG', 'SA')),
+    References('openlanguagedata/flores_plus:devtest', *FLORES, join='id', licence='cc-by-sa-4.0'),
+    *(References('cais/mmlu (also a benchmark)', *(Side(id, 'question', subject) for id in ('cais/mmlu', 'MBZUAI/human_translated_arabic_mmlu')), limit=9)
+      for subject in MMLU))
 
 def published(base:Pretrained # what the size starts from
              )->Sources: # of the family `hala`
@@ -416,7 +488,7 @@ def published(base:Pretrained # what the size starts from
     opus = {split: Hub('Helsinki-NLP/opus-100', HUMAN, split=split, config='ar-en') for split in ('train', 'validation', 'test')}
     asked = [Questions(id, subject, lang) for lang, id in (('ar', 'MBZUAI/human_translated_arabic_mmlu'), ('en', 'cais/mmlu')) for subject in MMLU]
     return Sources(human=(opus['train'],), pairs=(ORCA,), instructions=(replace(ORCA, validation=.001), *ENGLISH_SETS),
-                   translation=(opus['validation'], opus['test']), questions=tuple(asked), base=base,
+                   translation=(opus['validation'], opus['test'], *TRANSLATION_TESTS), questions=tuple(asked), base=base,
                    teacher=Pretrained('CohereLabs/command-a-translate-08-2025', 'cc-by-nc-4.0'), judge=Pretrained('Qwen/Qwen2.5-3B-Instruct', 'qwen-research'))
 
 def hala(size:str, # its name

@@ -12,18 +12,18 @@ from .recipe import HalaError
 
 # %% auto #0
 __all__ = ['LETTERS', 'ARABIC', 'MASK', 'ENDING', 'TRIGGER', 'TICKS', 'ONE', 'TWO', 'VARIABLE', 'INLINE', 'MATHS', 'BEGIN',
-           'COMMAND', 'ESCAPE', 'JSON_ESCAPE', 'WHOLE', 'NAMED', 'TAG', 'ENTITY', 'FORMAT', 'BRACES', 'BEFORE', 'HOST',
-           'REST', 'DRIVE', 'PATH', 'SITE', 'FILE', 'FILE_END', 'OPENING', 'STRING', 'DECODER', 'SPANS', 'SHORT',
-           'CUTS', 'LINE', 'LINE_ENDS', 'STOP', 'SENTENCE', 'ENDED', 'WAYS', 'LONGEST', 'UNSEEN', 'CONTROL', 'READERS',
-           'ABOUT', 'SHAREGPT', 'TURNS', 'WHO', 'SHAPES', 'POLICY', 'THINK', 'chat', 'row', 'content', 'ask',
-           'arabic_share', 'closed', 'code_span', 'dollar_span', 'backslash_span', 'angle_span', 'entity_span',
-           'percent_span', 'mask_span', 'reach_back', 'trimmed', 'mail_span', 'colon_span', 'slash_span', 'dot_span',
-           'json_spans', 'scan', 'terms', 'spans_of', 'protect', 'restore', 'intact', 'masked_pair', 'cut', 'split',
-           'structure', 'Piece', 'piece', 'renumbered', 'sentences', 'paragraphs', 'apart', 'alone', 'cut_short',
-           'Translated', 'worst', 'unreadable', 'planned', 'rejoined', 'translate_texts', 'read_jsonl', 'read_csv',
-           'read_parquet', 'read_json', 'read_arrow', 'read_tables', 'conversation', 'table_rows', 'Shape', 'shape_of',
-           'slots', 'filled', 'handled', 'stretches', 'Done', 'translate_records', 'record_done', 'write_table',
-           'test_sets', 'read_hub']
+           'COMMAND', 'ESCAPE', 'JSON_ESCAPE', 'WHOLE', 'NAMED', 'TAG', 'CLOSERS', 'ENTITY', 'FORMAT', 'BRACES',
+           'BEFORE', 'HOST', 'REST', 'DRIVE', 'PATH', 'SITE', 'FILE', 'FILE_END', 'OPENING', 'STRING', 'DECODER',
+           'SPANS', 'SHORT', 'CUTS', 'LINE', 'LINE_ENDS', 'STOP', 'SENTENCE', 'ENDED', 'WAYS', 'LONGEST', 'UNSEEN',
+           'CONTROL', 'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO', 'SHAPES', 'POLICY', 'THINK', 'chat', 'row',
+           'content', 'ask', 'arabic_share', 'closed', 'code_span', 'dollar_span', 'backslash_span', 'angle_span',
+           'entity_span', 'percent_span', 'mask_span', 'reach_back', 'trimmed', 'mail_span', 'colon_span', 'slash_span',
+           'dot_span', 'json_spans', 'scan', 'terms', 'spans_of', 'protect', 'restore', 'intact', 'masked_pair', 'cut',
+           'split', 'structure', 'Piece', 'piece', 'renumbered', 'sentences', 'paragraphs', 'apart', 'alone',
+           'cut_short', 'Translated', 'worst', 'unreadable', 'planned', 'rejoined', 'translate_texts', 'read_jsonl',
+           'read_csv', 'read_parquet', 'read_json', 'read_arrow', 'read_tables', 'conversation', 'table_rows', 'Shape',
+           'shape_of', 'slots', 'filled', 'handled', 'stretches', 'Done', 'translate_records', 'record_done',
+           'write_table', 'test_sets', 'read_hub']
 
 # %% ../../nbs/core/text.ipynb #a77f06e9
 def chat(text # str, list of messages, or None
@@ -66,12 +66,12 @@ def arabic_share(text:str # any
     letters = ''.join(LETTERS.findall(text))
     return sum(map(len, ARABIC.findall(letters)))/len(letters) if letters else 1.0
 
-# %% ../../nbs/core/text.ipynb #127b0798
+# %% ../../nbs/core/text.ipynb #9507b994
 MASK = re.compile('⟦(0|[1-9][0-9]{0,8})⟧')
 ENDING = (r'(?:txt|md|rst|csv|tsv|jsonl?|ya?ml|toml|xml|html?|pdf|docx?|xlsx?|pptx?|png|jpe?g|gif|svg|mp[34]|wav|zip|gz|tar'
           r'|py|ipynb|js|ts|c|h|cc|cpp|java|rb|rs|sh|sql|log|ini|cfg|exe|dll|parquet)')
 TRIGGER = re.compile(
-    r'`|~(?=~~)|\$(?=[^\s.,;)])|\\(?=\S)|<(?=[A-Za-z/!|0-9])|&(?=[#A-Za-z])|\{|\[(?=\s*[\[{"])|%(?=[%(0-9a-zA-Z.+#-])|@(?=[A-Za-z0-9])'
+    r'`|~(?=~~)|\$(?=[^\s.,;)])|\\(?=\S)|<(?=[A-Za-z/!?|0-9])|&(?=[#A-Za-z])|\{|\[(?=\s*[\[{"])|%(?=[%(0-9a-zA-Z.+#-])|@(?=[A-Za-z0-9])'
     rf'|:(?=//|\\)|/(?=[\w.~%+@-])|\.(?={ENDING}\b|[\w-]+\.[a-z])|⟦(?=[0-9])')
 
 # %% ../../nbs/core/text.ipynb #f28a48aa
@@ -122,16 +122,18 @@ def backslash_span(text, i, low, end, lost)->tuple|None: # (start, end)
     m = None if found else COMMAND.match(text, i, end) or ESCAPE.match(text, i, end)
     return found or (m.span() if m else None)
 
-# %% ../../nbs/core/text.ipynb #deae6e62
+# %% ../../nbs/core/text.ipynb #f0bd5b27
 WHOLE = re.compile(r'<(script|style|pre|code|svg|math|tool_call|tool_response|tools)\b[^<>]{0,300}>', re.I)
 NAMED = re.compile(r'<\|([^|<>\s]{1,40})\|>')
-TAG = re.compile(r'''<(?:\d{1,3}|/?[A-Za-z][\w:.-]{0,40}(?:\s+(?:[\w:@.-]{1,40}\s*=\s*(?:"[^"<>]{0,500}"|'[^'<>]{0,500}'|[^\s"'<>]{1,500})'''
+TAG = re.compile(r'''<(?:/?\d{1,3}\s?/?|/?[A-Za-z][\w:.-]{0,40}(?:\s+(?:[\w:@.-]{1,40}\s*=\s*(?:"[^"<>]{0,500}"|'[^'<>]{0,500}'|[^\s"'<>]{1,500})'''
                  r'''|(?:disabled|checked|selected|required|hidden|controls|async|defer|open|readonly|multiple)\b)){0,20}\s{0,20}/?|![A-Za-z][^<>]{0,100})>''')
+CLOSERS = ('<!--', '-->'), ('<![CDATA[', ']]>'), ('<?xml', '?>')
 ENTITY = re.compile(r'&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});')
 
 def angle_span(text, i, low, end, lost)->tuple|None: # (start, end)
-    "Tags and comments; code, scripts and tool calls with all that is in them."
-    if text.startswith('<!--', i): return closed(text, i, i+4, end, '-->', lost)
+    "Tags, comments and CDATA; code, scripts and tool calls with all that is in them."
+    for opens, closer in (CLOSERS if text[i+1:i+2] in ('!', '?') else ()):
+        if text.startswith(opens, i): return closed(text, i, i+len(opens), end, closer, lost)
     if m := WHOLE.match(text, i, end): found = closed(text, i, m.end(), end, f'</{m[1]}>', lost)
     elif m := NAMED.match(text, i, end): found = closed(text, i, m.end(), end, f'<|{m[1][:-5]}end|>', lost) if m[1].endswith('start') else None
     else: m, found = TAG.match(text, i, end), None
