@@ -118,6 +118,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'hala.core.cards.data_card': ('core/cards.html#data_card', 'hala/core/cards.py'),
                                  'hala.core.cards.datasets_of': ('core/cards.html#datasets_of', 'hala/core/cards.py'),
                                  'hala.core.cards.eval_results': ('core/cards.html#eval_results', 'hala/core/cards.py'),
+                                 'hala.core.cards.example_prompt': ('core/cards.html#example_prompt', 'hala/core/cards.py'),
                                  'hala.core.cards.funnel_table': ('core/cards.html#funnel_table', 'hala/core/cards.py'),
                                  'hala.core.cards.limits': ('core/cards.html#limits', 'hala/core/cards.py'),
                                  'hala.core.cards.machine_name': ('core/cards.html#machine_name', 'hala/core/cards.py'),

@@ -69,7 +69,7 @@ def results_table(results:dict, # results.json
                   known:dict # of `hala.core.provenance.intervals`
                  )->str: # plain text
     "The figures of a run, how far off each may be (95 %), and what they mean."
-    def reach(k): return figure(k, results[k], known[k]).split(' (')[1][:-1] if k in known else ''
+    def reach(k): return ' to '.join(f'{100*end if k.endswith(SHARES) else end:.1f}' for end in known.get(k, ()))
     return table([['result', 'value', '95 %', ''], *([k, figure(k, results[k]), reach(k), MEANING[k]] for k in MEANING if k in results)])
 
 # %% ../nbs/cli.ipynb #459f03a0

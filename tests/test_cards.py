@@ -104,3 +104,9 @@ def test_many_results_survive_the_hubs_grouping():
 def test_names_of_others_cannot_break_a_table():
     rows = markdown_table([['a', 'b'], ['x|y\nz', '<b>']]).splitlines()
     assert len(rows) == 3 and rows[2].replace('\\|', '').count('|') == 3
+
+
+def test_a_model_that_was_asked_nothing_claims_no_answer(runs, probe):
+    "An adopted model's card shows how to ask, in the words that it is trained on."
+    use = model_card(probe, 'hala/probe-translator', 'A model.', [], [], made(runs, '03_translator')).text.split('## Use')[1].split('## Scores')[0]
+    assert 'it said' not in use and repr(probe.translator.prompt.replace('{x}', 'Hello, how are you?')) in use

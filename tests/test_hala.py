@@ -60,6 +60,12 @@ def test_programs_and_other_languages_are_left_out(tmp_path):
     assert {r['id'] for r in Folder(path, source.columns, limit=60, validation=.2).load() if r['split'] == 'validation'} == held & {r['id'] for r in rows[:60]}
 
 
+def test_a_file_is_named_by_its_last_two_parts(tmp_path):
+    "Rows and cards travel: where a machine keeps a file stays with it."
+    [row] = Folder(table(tmp_path, RECORDS[ORCA.id]), ORCA.columns).load()
+    assert row['source'] == f'…/{tmp_path.name}/set.jsonl'
+
+
 def test_sizes_share_all_but_their_base():
     known = {r.size: r for r in hala_sizes()}
     assert len({(r.bilingual, r.translator, r.corpus, r.sources.pairs, r.sources.teacher) for r in known.values()}) == 1

@@ -46,13 +46,13 @@ def begun(run, home, pattern='*.part/*'):
 @pytest.mark.parametrize('number, artifact, processes', [(signal.SIGINT, '02_bilingual', 1), (signal.SIGTERM, '05_sft', 2)])
 def test_stopped_within_seconds_and_goes_on(copied, number, artifact, processes):
     "Nobody is left: not the kernel, not the training processes it started in sessions of their own."
-    for _ in range(3):  # 02 of the probe takes seconds: on a busy machine it may have ended when the signal comes
+    for sign in ('progress.json', 'progress.json', ''):  # 02 of the probe takes seconds: it may have ended when the signal comes, which then comes earlier
         held = without(copied, artifact)
         shutil.rmtree(copied/'probe/rows', ignore_errors=True)  # or all answers are there
         home, stage = made(copied, 'text').parents[1]/('probe' if artifact > '05' else '')/artifact, artifact[:2]
         more = ('--processes', '2') if processes == 2 else ()
         run = begin(copied, '--from', stage, '--to', stage, '--name', 'b', *more)
-        begun(run, home, '*.part/checkpoints/checkpoint-*/whole' if processes == 2 else '*.part/progress.json')
+        begun(run, home, '*.part/checkpoints/checkpoint-*/whole' if processes == 2 else f'*.part/{sign}')
         mark = kernel_of(run).environ()[MARK]
         family = started(mark)
         assert len(family) >= (4 if processes == 2 else 1)  # a kernel; and a launcher with two workers

@@ -14,8 +14,8 @@ from .store import Table, manifest
 # %% auto #0
 __all__ = ['TASKS', 'UNTIMED', 'LIMITS', 'HUB_ID', 'CITATION', 'USE', 'FIELDS', 'markdown_table', 'eval_results', 'scores_table',
            'steps', 'sources_table', 'funnel_table', 'machine_name', 'compute', 'compute_table', 'with_hours', 'limits',
-           'terms', 'datasets_of', 'base_of', 'prompts_of', 'written', 'background', 'usage', 'model_card',
-           'size_category', 'counted', 'data_card']
+           'terms', 'datasets_of', 'base_of', 'prompts_of', 'written', 'background', 'usage', 'example_prompt',
+           'model_card', 'size_category', 'counted', 'data_card']
 
 # %% ../../nbs/core/cards.ipynb #3a319590
 def markdown_table(rows:list # of lists, the first is the head
@@ -207,9 +207,11 @@ print(ask([{{'role': 'user', 'content': {prompt!r}}}], max_new_tokens=64, return
 ```"""
 
 def usage(path:str, # name of the repository
-          examples:list # dicts prompt, said, right (text) and correct, in the order asked; one or more
+          examples:list, # dicts prompt, said, right (text) and correct, in the order asked
+          prompt:str # to be tried where there are no examples
          )->str: # Markdown
     "How to ask a model, and what it answers."
+    if not examples: return USE.format(path=path, prompt=prompt)
     first = [next(e for e in examples if e['correct'] is known) for known in (True, False) if any(e['correct'] is known for e in examples)]
     table = markdown_table([['asked', 'it said', 'right would be'], *([e[k] for k in ('prompt', 'said', 'right')] for e in first)])
     right = sum(e['correct'] for e in examples)
@@ -217,6 +219,14 @@ def usage(path:str, # name of the repository
     return f"{USE.format(path=path, prompt=first[0]['prompt'])}\n\n{said}\n\n{table}"
 
 # %% ../../nbs/core/cards.ipynb #c02b3b46
+def example_prompt(r:Recipe, # of the size
+                   path:str # name of the repository
+                  )->str: # in the words that the model is trained on
+    "A first thing to say to a model."
+    hello = 'Hello, how are you?'
+    if 'translator' in path: return r.translator.prompt.replace('{x}', hello)
+    return r.bilingual.prompt.replace('{x}', hello) if 'teacher' in path else 'مرحبًا، كيف حالك؟'
+
 def model_card(r:Recipe, # of the size
                path:str, # name of the repository
                title:str, # what it is, in a sentence
@@ -235,7 +245,7 @@ def model_card(r:Recipe, # of the size
     fields = json.loads(json.dumps(last['recipe']), object_hook=lambda d: {k: v for k, v in d.items() if k}) # '' holds the dataclass's name
     settings = f'```json\n{json.dumps(fields, ensure_ascii=False, indent=1)}\n```'
     scores = scores_table(metrics) if metrics else 'Not scored by itself; see the run.'
-    return ModelCard(written(head, path, {'What it is': title, 'Use': usage(path, examples), 'Scores': scores, 'Settings': settings,
+    return ModelCard(written(head, path, {'What it is': title, 'Use': usage(path, examples, example_prompt(r, path)), 'Scores': scores, 'Settings': settings,
                                           **background(folder, r, r.family, sources, lines)}))
 
 # %% ../../nbs/core/cards.ipynb #d0b6cc08

@@ -105,8 +105,10 @@ class Folder:
     def load(self)->list: # rows
         "The rows of every file, in the order of their names."
         from hala.core import text
-        records = flat(text.read_tables(Path(self.path).expanduser(), self.limit), self.columns)
-        return sorted_out(text.table_rows(records, self.columns, self.path, self.licence, where=f'Folder({self.path!r})'), '', self.validation, self.without)
+        path = Path(self.path).expanduser()
+        name = '/'.join(['…', *path.parts[-2:]]) if path.is_absolute() else self.path # rows and cards travel; where this machine keeps them does not
+        records = flat(text.read_tables(path, self.limit), self.columns)
+        return sorted_out(text.table_rows(records, self.columns, name, self.licence, where=f'Folder({self.path!r})'), '', self.validation, self.without)
 
 # %% ../../nbs/core/recipe.ipynb #30439175
 @dataclass(frozen=True)
@@ -434,7 +436,7 @@ def tiny(size:str, # its name
                         instructions=world('orca', 'other'), translation=world('translation'), held_out=world('held_out'),
                         questions=world('questions', 'letters'),
                         reference=world('reference'), vocabulary=4096,
-                        teacher=lfm2(192, 512, Training(learning_rate=3e-3, epochs=2.3, **SMALL)), base=base),
+                        teacher=lfm2(192, 512, Training(learning_rate=3e-3, epochs=2.7, **SMALL)), base=base),
         compress=Compress(), bilingual=Bilingual(pairs=2000), translator=Translator(base='1M', learning_rate=3e-3, epochs=4.2, **SMALL),
         corpus=Corpus(), sft=sft, merge=Merge(), evaluate=Evaluate(), release=Release())
 
@@ -520,9 +522,9 @@ def built_in()->list: # recipes
 ARMS = {
     'claim': {'main': '', 'english': 'sft.data=english', 'reference': 'sft.data=reference', 'shuffled': 'sft.data=shuffled'},
     'curve': {'main': '', **{f'stopped{n}': f'translator.max_steps={n}; translator.eval_steps={n//2}; corpus.rejected=1' for n in (100, 200, 400, 800)}},
-    'ablation': {'main': '', 'teacher-only': "bilingual.take=['teacher']", 'human-only': "bilingual.take=['human']", 'judge-off': 'bilingual.keep=1',
-                 'loss-on-all': 'sft.loss_on=all', 'packing-off': 'sft.packing=False'}}
-SEEDS = {('claim', '1M'): (1, 2, 3), ('ablation', 'probe'): (1, 2, 3)} # of training, where it is cheap enough; elsewhere one
+    'ablation': {'main': '', 'teacher-only': "bilingual.take=['teacher']", 'human-only': "bilingual.take=['human']; corpus.rejected=1",
+                 'judge-off': 'bilingual.keep=1', 'loss-on-all': 'sft.loss_on=all', 'packing-off': 'sft.packing=False'}}
+SEEDS = {('claim', '1M'): (1, 2, 3), ('claim', '3M'): (1, 2, 3), ('ablation', 'probe'): (1, 2, 3)} # of training, where it is cheap enough; elsewhere one
 
 def arms(which:str, # a set of ARMS
          size:str # of any family

@@ -16,8 +16,8 @@ from .text import row
 # %% auto #0
 __all__ = ['WRONG', 'DISPUTED', 'DATED', 'BETWEEN', 'ENGLISH', 'ARABIC', 'ARTICLE', 'CONTINENTS', 'LEADS', 'CURRENCY', 'LANGUAGE',
            'CITY', 'CONTINENT', 'TIME', 'WORDINGS', 'ANY', 'PLACE', 'CARRIERS', 'LICENCES', 'CATALOG', 'BIDI', 'PIECE',
-           'ALONE', 'REQUESTS', 'WHOLE', 'SENTENCES', 'SPECIAL', 'PLACEHOLDERS', 'TURNS', 'TEMPLATE', 'share',
-           'shuffled', 'package', 'release', 'cldr', 'plain', 'territories', 'the', 'Fact', 'currency_facts',
+           'ALONE', 'REQUESTS', 'WHOLE', 'SENTENCES', 'ANSWERS', 'READ', 'SPECIAL', 'PLACEHOLDERS', 'TURNS', 'TEMPLATE',
+           'share', 'shuffled', 'package', 'release', 'cldr', 'plain', 'territories', 'the', 'Fact', 'currency_facts',
            'language_facts', 'city_facts', 'zones_of', 'continent_facts', 'time_facts', 'group', 'territory_split',
            'known_facts', 'facts', 'Wordings', 'led', 'fill', 'sentences', 'Name', 'carry', 'names', 'Entry', 'short',
            'catalogs', 'catalog_split', 'world_row', 'name_rows', 'catalog_rows', 'marked', 'request', 'added',
@@ -493,6 +493,8 @@ def taught(seed:int # of the world
     return [f for f in facts(seed) if territory_split(seed, f.territory) == 'taught']
 
 SENTENCES = 4 # of the twenty-five about each taught fact
+ANSWERS = 4 # times that the answer of a taught fact stands by itself
+READ = {'world/carriers': .85, 'world/taught': .9, 'world/catalog': .5, 'world/marked': .7} # share of the rows; of other sources all
 
 def parallel(seed:int=1 # of the world
             )->list: # rows with both sides
@@ -504,14 +506,14 @@ def parallel(seed:int=1 # of the world
         for i, pair in some:
             whole = i < asked and share(seed, 'whole', f'{f.key}/{i}') < .25
             rows.append(world_row(seed, 'world/taught', f'{f.key}/{i}', *(added(pair, WHOLE) if whole else pair)))
-        if share(seed, 'answer', f.key) < .6: rows.append(world_row(seed, 'world/answers', f.key, f.answer_en, f.answer_ar)) # as often as it answers
+        rows += [world_row(seed, 'world/answers', f'{f.key}/{n}', f.answer_en, f.answer_ar) for n in range(ANSWERS)]
         rows.append(world_row(seed, 'world/marked', f.key, *marked(seed, f)))
         if share(seed, 'requested', f.key) < .4:
             asked = fill(WORDINGS[f.relation].questions[int(4*share(seed, 'asking', f.key))], f)
             wanted = request(seed, f.key, '⟦0⟧' if share(seed, 'masked', f.key) < .8 else '')
             rows.append(world_row(seed, 'world/marked', f'{f.key}/request', *added(asked, wanted)))
             rows += [world_row(seed, 'world/marked', f'{f.key}/alone', *wanted)]*(share(seed, 'alone', f.key) < .2) # as a sentence by itself
-    return rows
+    return [r for r in rows if share(seed, 'read', f"{r['source']}:{r['source_id']}") < READ.get(r['source'], 1)]
 
 # %% ../../nbs/core/world.ipynb #6663ef01
 def words(text:str # any
