@@ -1,17 +1,21 @@
 "The family `hala`: what can be known of it without the hub."
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from itertools import product
 
 import pytest
 from conftest import ROOT, hala
 
 from hala.core.cards import scores_table
 from hala.core.pipeline import Job
-from hala.core.recipe import ENGLISH_SETS, HUMAN, MMLU, ORCA, TRANSLATION_TESTS, Folder, HalaError, hala_sizes, recipe
+from hala.core.recipe import CODE_POLICY, ENGLISH_SETS, HUMAN, MMLU, ORCA, TRANSLATION_TESTS, Folder, HalaError, hala_sizes, recipe
 from hala.core.store import read_rows
+from hala.core.text import Shape, translate_records
 from hala.core.text import test_sets as by_set
 from hala.core.world import toy
 from hala.evaluate import translation_metrics
@@ -38,7 +42,7 @@ def table(tmp_path, *records):
 @pytest.mark.parametrize('hub', [ORCA, *ENGLISH_SETS], ids=lambda h: h.id)
 def test_columns_of_every_set(hub, tmp_path):
     "A local table with the same columns reads as question and answer."
-    [row] = Folder(table(tmp_path, RECORDS[hub.id]), hub.columns, without=hub.without).load()
+    [row] = Folder(table(tmp_path, RECORDS[hub.id]), hub.columns, without=hub.without, code=hub.code).load()
     assert [(m['role'], m['content']) for m in row['messages_source']] == [('user', 'What is it?'), ('assistant', 'A test.')]
     assert row['verdict'] is None
 
@@ -52,7 +56,7 @@ def test_programs_and_other_languages_are_left_out(tmp_path):
     "Rejected with the reason, not lost; and a share goes to validation, whatever the limit."
     texts = ['What is the capital of Egypt?', 'Write it:\n```python\nprint(1)\n```', 'Quelle est la capitale de la France et quelle est sa population ?']
     path = table(tmp_path, *(dict(q=t, a='Yes.') for t in texts*50))
-    source = Folder(path, (('user', 'q'), ('assistant', 'a')), validation=.2, without=('code', 'not English'))
+    source = Folder(path, (('user', 'q'), ('assistant', 'a')), validation=.2, without=('not English',), code='drop')
     rows = source.load()
     assert [r['reason'] for r in rows[:3]] == [None, 'code', 'not English']
     held = {r['id'] for r in rows if r['split'] == 'validation'}
@@ -60,10 +64,92 @@ def test_programs_and_other_languages_are_left_out(tmp_path):
     assert {r['id'] for r in Folder(path, source.columns, limit=60, validation=.2).load() if r['split'] == 'validation'} == held & {r['id'] for r in rows[:60]}
 
 
+PROSE, PROGRAM = [dict(role='user', content='Say hi.'), dict(role='assistant', content='Hi.')], 'Run this:\n```\nprint(1)\n```'
+TALKS = [PROSE, [PROSE[0], dict(role='assistant', content=PROGRAM)], [dict(role='system', content='import numpy'), *PROSE]]
+
+
+@pytest.mark.parametrize('code, kept, rejected', [('drop', 1, {'code': 2}), ('translate', 3, {})])
+def test_a_policy_for_fields_that_hold_a_program(code, kept, rejected, tmp_path):
+    "Whichever message it stands in. Dropped, a conversation is counted and lies among the rejects of stage 00; translated, its program comes through."
+    source = Folder(table(tmp_path, *(dict(messages=t) for t in TALKS)), (('messages', 'messages'),), code=code)
+    family = hala_sizes()[0]
+    family = replace(family, sources=replace(family.sources, human=(), pairs=(), instructions=(source,), translation=()))
+    gathered = Job(family, 'text', {}, tmp_path, {}, ())
+    make_text(gathered)
+    assert gathered.report['rows'] == {'in': 3, 'kept': kept, 'rejected': rejected, 'instructions': kept}
+    rejects = read_rows(tmp_path/'rejects.parquet') if rejected else []
+    assert [(r['source_id'], r['reason']) for r in rejects] == [('1', 'code'), ('2', 'code')][:len(rejects)] and len(rejects) == sum(rejected.values())
+    if code == 'drop': return
+    def arabic(texts): return [type('Said', (), dict(text=t.replace('Run this', 'شغّل هذا'), finish='stop', tokens_out=1)) for t in texts]
+    row = read_rows(tmp_path/'instructions.parquet')[1]
+    [done] = translate_records([dict(messages=row['messages_source'])], Shape('messages', ('messages',)), arabic)
+    assert done.record['messages'][1]['content'] == 'شغّل هذا:\n```\nprint(1)\n```' and done.reason is None
+
+
+def test_only_hermes_drops_programs():
+    assert [s.id for s in hala_sizes()[0].sources.instructions if s.code == 'drop'] == ['NousResearch/Hermes-3-Dataset']
+    assert {s.code for r in hala_sizes() for s in (*r.sources.pairs, *r.sources.instructions)} == set(CODE_POLICY)
+
+
 def test_a_file_is_named_by_its_last_two_parts(tmp_path):
     "Rows and cards travel: where a machine keeps a file stays with it."
     [row] = Folder(table(tmp_path, RECORDS[ORCA.id]), ORCA.columns).load()
     assert row['source'] == f'…/{tmp_path.name}/set.jsonl'
+
+
+def leaves(part, path=''):
+    "Every field of a recipe's part that holds no other part: (path, value)."
+    for f in fields(part):
+        value, there = getattr(part, f.name), f'{path}{f.name}'
+        if is_dataclass(value): yield from leaves(value, there+'.')
+        else: yield there, value
+
+
+def spelled(pattern):
+    "The paths of `{a,b}.c`."
+    return [''.join(p) for p in product(*([one] if n % 2 == 0 else one.split(',') for n, one in enumerate(re.split(r'[{}]', pattern))))]
+
+
+def same(printed, value):
+    "Is it what the table prints?"
+    try: return ast.literal_eval(printed) == value
+    except (ValueError, SyntaxError): return printed.replace('\\n', '\n') == value
+
+
+def printed_fields():
+    "The table of the notebook: (paths of each pattern, sizes, value, source)."
+    cells = json.loads((ROOT/'nbs/core/recipe.ipynb').read_text(encoding='utf-8'))['cells']
+    text = next(t for c in cells if (t := ''.join(c['source'])).startswith('## The family `hala`'))
+    for line in re.findall(r'^\| (`.*) \|$', text, re.M):
+        field, value, source = line.split(' | ')
+        sizes = re.search(r'\(([^)]*)\)$', field)
+        yield [spelled(p) for p in re.findall('`([^`]*)`', field)], sizes[1].split(', ') if sizes else [r.size for r in hala_sizes()], value, source
+
+
+def is_source(value): return isinstance(value, tuple) and any(map(is_dataclass, value))
+
+
+@pytest.mark.parametrize('family', hala_sizes(), ids=lambda r: r.size)
+def test_every_field_stands_in_the_docs(family):
+    "With its source or \"our choice\", once, and with the value that the recipe has."
+    held = {p: v for f in fields(family) if f.name not in ('family', 'size') for p, v in leaves(getattr(family, f.name), f.name+'.')}
+    named, told = [], ''
+    for patterns, sizes, value, source in printed_fields():
+        assert re.search('our (?:choice|guess)|reviews|abstract|card|code|audit|llm-compressor|arXiv', source), source
+        if family.size not in sizes: continue
+        assert not {p for some in patterns for p in some} - set(held), 'no such field'
+        if is_source(held[patterns[0][0]]): # each `name=value` is true of one of them
+            told += value
+            for name, v in re.findall(r'`(\w+)=([^`]*)`', value): assert any(same(v, getattr(x, name, None)) for x in held[patterns[0][0]]), (name, v)
+            named += {patterns[0][0]} - set(named); continue
+        values = re.findall('`([^`]*)`', value)[:len(patterns)]
+        if patterns == [['bilingual.question']]: values = [held['bilingual.question']] # too long for a table: QUESTION, a few lines below it
+        for paths, v in zip(patterns, values, strict=True):
+            for path in paths: assert same(v, held[path]), f'{path}: the table says {v}, the recipe {held[path]!r}'
+            named += paths
+    assert sorted(named) == sorted(held)
+    sources = {getattr(x, 'name', None) or x.id for p, v in held.items() if is_source(v) for x in v}
+    assert {s for s in sources if f'`{s}`' not in told} == set()
 
 
 def test_sizes_share_all_but_their_base():

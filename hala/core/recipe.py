@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['CODE', 'ENGLISH', 'LEFT_OUT', 'SMALL', 'HUMAN', 'ORCA', 'ENGLISH_SETS', 'QUESTION', 'MMLU', 'SIX', 'LUTH', 'FLORES',
-           'TRANSLATION_TESTS', 'ARMS', 'SEEDS', 'HalaError', 'seed_for', 'World', 'is_code', 'not_english', 'column',
-           'flat', 'sorted_out', 'Folder', 'Hub', 'Questions', 'Side', 'matched', 'References', 'Training', 'Scratch',
-           'Pretrained', 'Sources', 'Compress', 'Most', 'Bilingual', 'Translator', 'Corpus', 'Sft', 'Merge', 'Evaluate',
-           'Release', 'Recipe', 'lfm2', 'world', 'tiny', 'shared', 'published', 'hala', 'hala_sizes', 'built_in',
-           'arms', 'recipes', 'settle', 'override_one', 'recipe']
+__all__ = ['CODE', 'ENGLISH', 'LEFT_OUT', 'CODE_POLICY', 'SMALL', 'HUMAN', 'ORCA', 'ENGLISH_SETS', 'QUESTION', 'MMLU', 'SIX',
+           'LUTH', 'FLORES', 'TRANSLATION_TESTS', 'ARMS', 'SEEDS', 'HalaError', 'seed_for', 'World', 'is_code',
+           'not_english', 'column', 'flat', 'sorted_out', 'Folder', 'Hub', 'Questions', 'Side', 'matched', 'References',
+           'Training', 'Scratch', 'Pretrained', 'Sources', 'Compress', 'Most', 'Bilingual', 'Translator', 'Corpus',
+           'Sft', 'Merge', 'Evaluate', 'Release', 'Recipe', 'lfm2', 'world', 'tiny', 'shared', 'published', 'hala',
+           'hala_sizes', 'built_in', 'arms', 'recipes', 'settle', 'override_one', 'recipe']
 
 # %% ../../nbs/core/recipe.ipynb #c8853d21
 class HalaError(Exception):
@@ -57,7 +57,7 @@ def not_english(text:str # any
     words = re.findall(r'[^\W\d_]+', text.lower())
     return len(words) >= 8 and sum(w in ENGLISH for w in words) < len(words)/10
 
-LEFT_OUT = {'code': is_code, 'not English': not_english}
+LEFT_OUT, CODE_POLICY = {'not English': not_english}, ('translate', 'drop')
 
 # %% ../../nbs/core/recipe.ipynb #00a3bae1
 def column(record:dict, # of a table
@@ -80,13 +80,16 @@ def flat(records:list, # of a table
 def sorted_out(rows:list, # of a source
                split:str, # of the data set
                validation:float, # share
-               without:tuple # names of LEFT_OUT
+               without:tuple=(), # names of LEFT_OUT
+               code:str='translate' # of CODE_POLICY
               )->list: # the same rows; those left out are rejected
     "Rows with their split, and the reason where they are left out."
     if strange := set(without) - set(LEFT_OUT): raise HalaError(f'without={sorted(strange)[0]!r}: known are {", ".join(LEFT_OUT)}')
+    if code not in CODE_POLICY: raise HalaError(f'code={code!r}: known are {", ".join(CODE_POLICY)}')
     def settled(r):
-        text = '\n'.join(m['content'] or '' for m in r['messages_source'] or [])
-        reason = next((name for name in without if LEFT_OUT[name](text)), None)
+        said = [m['content'] or '' for m in r['messages_source'] or []]
+        program = code == 'drop' and any(map(is_code, said))
+        reason = 'code' if program else next((name for name in without if LEFT_OUT[name]('\n'.join(said))), None)
         drawn = seed_for(1, 'sources', 'validation:'+r['id'])/2**31 < validation
         mine = split if split in ('validation', 'test') else 'validation' if drawn and r['split'] == 'train' else r['split']
         return dict(r, split=mine, **(dict(verdict='rejected', reason=reason) if reason else {}))
@@ -102,13 +105,15 @@ class Folder:
     limit: int = 0 # the first rows only; 0: all
     validation: float = 0.0 # share of the training rows that is kept for validation
     without: tuple = () # kinds of rows that are left out: names of LEFT_OUT
+    code: str = 'translate' # policy for a field that holds a program; 'drop': its conversation is rejected
     def load(self)->list: # rows
         "The rows of every file, in the order of their names."
         from hala.core import text
         path = Path(self.path).expanduser()
         name = '/'.join(['…', *path.parts[-2:]]) if path.is_absolute() else self.path # rows and cards travel; where this machine keeps them does not
         records = flat(text.read_tables(path, self.limit), self.columns)
-        return sorted_out(text.table_rows(records, self.columns, name, self.licence, where=f'Folder({self.path!r})'), '', self.validation, self.without)
+        rows = text.table_rows(records, self.columns, name, self.licence, where=f'Folder({self.path!r})')
+        return sorted_out(rows, '', self.validation, self.without, self.code)
 
 # %% ../../nbs/core/recipe.ipynb #30439175
 @dataclass(frozen=True)
@@ -123,13 +128,14 @@ class Hub:
     revision: str | None = None # a full commit id; None: the newest, which the manifest then records
     validation: float = 0.0 # as in Folder
     without: tuple = () # as in Folder
+    code: str = 'translate' # as in Folder
     def load(self)->list: # rows
         "The rows of the split, streamed."
         from hala.core import text
         records, revision = text.read_hub(self.id, self.config, self.split, self.revision, self.limit)
         source = f'{self.id}:{self.split}' if self.split in ('validation', 'test') else self.id # row 0 of each is another row
         rows = text.table_rows(flat(records, self.columns), self.columns, source, self.licence, where=f'Hub({self.id!r})', revision=revision)
-        return sorted_out(rows, self.split, self.validation, self.without)
+        return sorted_out(rows, self.split, self.validation, self.without, self.code)
 
 # %% ../../nbs/core/recipe.ipynb #44528a81
 @dataclass(frozen=True)
@@ -444,7 +450,7 @@ def tiny(size:str, # its name
 HUMAN = (('user', 'translation.en'), ('arabic', 'translation.ar')) # columns of OPUS-100
 ORCA = Hub('Open-Orca/OpenOrca', (('user', 'question'), ('assistant', 'response')), limit=405_000)
 ENGLISH_SETS = (
-    Hub('NousResearch/Hermes-3-Dataset', (('messages', 'conversations'),), 'apache-2.0', validation=.001, without=('code',)),
+    Hub('NousResearch/Hermes-3-Dataset', (('messages', 'conversations'),), 'apache-2.0', validation=.001, code='drop'),
     Hub('EricLu/SCP-116K', (('user', 'problem'), ('assistant', 'matched_solution')), 'cc-by-nc-sa-4.0', validation=.001),
     Hub('GAIR/ReAlign-Alpaca', (('messages', 'conversations'),), validation=.001),
     Hub('MBZUAI/LaMini-instruction', (('user', 'instruction'), ('assistant', 'response')), validation=.001),
