@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from configparser import ConfigParser
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from importlib.util import resolve_name
 from pathlib import Path
@@ -14,6 +15,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from test_endpoint import PAIRS, serving, speaker
+
+from hala.core.text import read_tables, write_table
+from hala.core.world import toy
 
 root = Path(__file__).resolve().parents[1]
 stages = 'sources', 'compress', 'bilingual', 'translator', 'corpus', 'sft', 'merge', 'evaluate', 'release'
@@ -108,13 +113,67 @@ def distributions(requirements, found):
 def required(key): return [line for line in settings['DEFAULT'][key].splitlines() if line]
 
 
+@cache
+def beyond_core():
+    "What `pip install hala` alone does not bring: installed module -> names of the distributions it is of."
+    kept, found = distributions(required('requirements'), {'hala'}), packages_distributions()
+    found = {module: {canonicalize_name(owner) for owner in owners} for module, owners in found.items()}
+    return {module: owners for module, owners in sorted(found.items()) if not kept & owners}
+
+
+# as if it were not installed; a module that is None in sys.modules is not enough, for pyarrow takes such a pandas for one
+HIDE = '''
+from importlib.machinery import PathFinder
+find, hidden = PathFinder.find_spec, {hidden!r}
+PathFinder.find_spec = staticmethod(lambda name, path=None, target=None: None if name in hidden else find(name, path, target))
+'''
+
+
 @pytest.mark.parametrize('name', ['cli', 'core.engine', 'core.quality', 'core.metrics'])
 def test_core_requirements_are_enough(name):
     "What `hala translate` imports is there after `pip install hala` alone: every other installed package is hidden."
-    kept = distributions(required('requirements'), {'hala'})
-    hidden = [module for module, owners in packages_distributions().items() if not kept & {canonicalize_name(owner) for owner in owners}]
-    hide = f'import sys; sys.modules.update(dict.fromkeys({hidden!r}))'    # importing a module that is None raises ModuleNotFoundError
-    run('-c', f'{hide}\nimport hala.{name}')
+    run('-c', f'{HIDE.format(hidden=set(beyond_core()))}\nimport hala.{name}')
+
+
+@pytest.fixture
+def light(tmp_path, monkeypatch):
+    "Runs a verb of the command line where nothing of the extras can be imported."
+    (tmp_path/'light').mkdir()
+    (tmp_path/'light'/'sitecustomize.py').write_text(HIDE.format(hidden=set(beyond_core())), encoding='utf-8')
+    for name in ('HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'): monkeypatch.delenv(name, raising=False)
+    def call(*words, code=0, command=('-m', 'hala.cli')):
+        environment = {**os.environ, 'PYTHONPATH': f'{tmp_path/"light"}{os.pathsep}{root}', 'HALA_RUNS': str(tmp_path/'runs'), 'OPENAI_API_KEY': 'key'}
+        done = subprocess.run([sys.executable, *command, *map(str, words)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == code, f'{done.stdout}{done.stderr}'
+        return done.stdout + done.stderr
+    return call
+
+
+def test_no_extra_is_there(light):
+    "The hiding hides: of each extra what is installed here and core does not need."
+    extras = [key for key in settings['DEFAULT'] if key.endswith('_requirements')]
+    asked = {canonicalize_name(Requirement(line).name) for key in extras for line in required(key)}
+    modules = [module for module, owners in beyond_core().items() if asked & owners and module.isidentifier()]
+    assert {'trl', 'datasets', 'llmcompressor', 'mergekit', 'lighteval', 'babel', 'django', 'pandas'} <= set(modules)
+    tried = "import sys\nfor m in sys.argv[1:]:\n    try: __import__(m); print(m)\n    except ModuleNotFoundError: pass"
+    assert light(tried, *modules, command=['-c']) == ''
+
+
+def test_translates_checks_and_views_without_extras(light, tmp_path):
+    "By `hf` with a toy model from a folder, and by `openai` with a server on this machine; then the pairs are checked and shown."
+    texts = list(PAIRS)[:8]
+    write_table(tmp_path/'in.jsonl', [dict(id=n, text=t) for n, t in enumerate(texts)])
+    for part in toy(): part.save_pretrained(tmp_path/'model')
+    said = light('translate', 'in.jsonl', 'hf.jsonl', '--model', tmp_path/'model', '--engine', 'hf', '--max-tokens', 4, '--output', 'both')
+    rejects = read_tables(tmp_path/'hf.rejects.jsonl') # what a toy says is no translation
+    assert 'engine hf' in said and len(rejects) + len(read_tables(tmp_path/'hf.jsonl')) == 8 and any(r['text'] for r in rejects)
+    with serving(scorer=speaker) as s:
+        said = light('translate', 'in.jsonl', 'server.jsonl', '--url', s.url, '--model', 'm', '--output', 'both')
+        assert 'engine openai' in said and len(s.answered) == 8
+    assert [(r['text_source'], r['text']) for r in read_tables(tmp_path/'server.jsonl')] == [(t, PAIRS[t]) for t in texts]
+    assert '8 pairs: text_source and text' in light('check', 'server.jsonl', '--keep', 'kept.jsonl') and len(read_tables(tmp_path/'kept.jsonl')) == 8
+    light('view', 'server.jsonl', '--out', 'page.html')
+    assert PAIRS[texts[0]] in (tmp_path/'page.html').read_text(encoding='utf-8')
 
 
 def test_constraints_satisfy_every_requirement():
