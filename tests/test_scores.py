@@ -8,12 +8,13 @@ import torch
 from conftest import PROBE, hala, made
 from safetensors.torch import load_file
 
+from hala.core.arabic import BENCHMARKS, COLUMNS, benchmark_metrics, compare_benchmarks
 from hala.core.compare import PUBLISHED, PUBLISHED_TRANSLATION
-from hala.core.metrics import mcnemar, non_inferiority
+from hala.core.metrics import interval, mcnemar, non_inferiority
 from hala.core.pipeline import Job
 from hala.core.plan import weights_in
 from hala.core.recipe import HalaError, recipe
-from hala.core.store import manifest, read_rows
+from hala.core.store import manifest, read_rows, write_rows
 from hala.core.text import content, read_jsonl
 from hala.core.world import toy
 
@@ -116,7 +117,7 @@ def test_a_model_without_a_chat_template_is_named(tmp_path):
 
 def test_compare(runs, tmp_path):
     same = hala('compare', 'probe', 'probe/main', '--runs', runs)
-    assert same.startswith('the same artifacts') and '35 more figures are equal' in same, same
+    assert same.startswith('the same artifacts') and '39 more figures are equal' in same, same
     for words, says in ((['probe', 'other'], "'other' is no run"), (['probe'], 'two runs'), ([made(runs, 'text'), made(runs, '05_sft')], 'nothing is in both')):
         said = hala('compare', *words, '--runs', runs, code=1)
         assert says in said and len(said.strip().splitlines()) == 1
@@ -127,12 +128,75 @@ def test_compare(runs, tmp_path):
     assert '1 questions were asked of one model only' in said and str(gone['item']) in said
 
 
+def compared(a, b):
+    return json.loads(hala('compare', a, b, '--json'))
+
+
+def test_compare_reads_the_arabic_benchmarks(runs, tmp_path):
+    "Two versions of stage 07 that differ in what the tuned model makes of them, one of which was asked one more."
+    def version(key, names, right):
+        there = shutil.copytree(made(runs, '07_evaluate'), tmp_path/'07_evaluate'/key)
+        items = [dict(model='tuned', task=n, subset=s, column=c, lang='ar', split='test', item=str(i), gold=0, correct=i < right)
+                 for n in names for s in BENCHMARKS[n].subsets for c in COLUMNS for i in range(4)]
+        (there/'arabic_items.jsonl').write_text(''.join(json.dumps(o)+'\n' for o in items))
+        return there, items
+    (a, x), (b, y) = version('a', ('aratrust', 'arabic_exams'), 1), version('b', ('aratrust', 'arabic_exams', 'madinah_qa'), 3)
+    said = compared(a, b); found = {c['task']: c for c in said['figures']}
+    assert set(found) == {'aratrust', 'arabic_exams', 'mean of 2'} and all((c['a'], c['b'], c['delta']) == (.25, .75, .5) for c in found.values())
+    corrected = [[o for o in s if (o['column'], o['task']) == ('corrected', 'aratrust')] for s in (y, x)]
+    assert found['aratrust']['p'] == compare_benchmarks(*corrected, ('aratrust',))['aratrust'].p
+    ends = {m['task']: (m['low'], m['high']) for m in benchmark_metrics(x, ('arabic_exams', 'aratrust')) if m['name'] == 'corrected'}
+    assert (found['aratrust']['a_low'], found['aratrust']['a_high']) == ends['aratrust']
+    assert said['alone'] == [dict(side='B', model='tuned', task='madinah_qa', lang='ar')]
+    assert 'only in B: tuned (madinah_qa ar)' in hala('compare', a, b)
+
+
+def test_compare_reads_translations_both_ways_and_added_references(copied):
+    "Into English as into Arabic; and a test sentence among the references that were added for stage 01."
+    one, text = made(copied, '01_compress'), made(copied, 'text')
+    row = read_rows(text/'translation.parquet')[0]
+    added = dict(row, id='added', split='test', source='world/added')
+    write_rows(text/'held_out.parquet', [added])
+    rows = read_rows(one/'translations.parquet')
+    write_rows(one/'translations.parquet', [*rows, *(dict(added, model=m) for m in ('teacher_float', 'teacher_fp8'))])
+    other = shutil.copytree(one, one.parent/'f00f00f00f00f00f')
+    back = read_rows(other/'translations_en.parquet')
+    write_rows(other/'translations_en.parquet', [dict(r, messages=r['messages_source']) if r['model'] == 'teacher_fp8' else r for r in back])
+    said = compared(one, other)
+    assert {(c['model'], c['lang'], c['metric']) for c in said['figures']} == {('teacher_fp8', 'en', 'chrf')} and said['alone'] == []
+    asked = {r['id']: content(r['messages_source']) for r in read_rows(text/'translation.parquet')}
+    for c in said['figures']:
+        texts = {r['id']: content(r['messages']) for r in back if (r['model'], r['source'].rsplit('/', 1)[-1]) == ('teacher_fp8', c['task'])}
+        value, *ends = interval(list(texts.values()), [asked[i] for i in texts], 'chrf')
+        assert c['a'] == pytest.approx(value) and [c['a_low'], c['a_high']] == ends and c['b_low'] <= c['b'] <= c['b_high']
+    assert said['same'] == 2*3+2 # the Arabic of both on three sets, the added one among them; the English of the float teacher
+
+
+def test_compare_names_what_only_one_side_has(copied):
+    one = made(copied, '04_corpus'); other = shutil.copytree(one, one.parent/'f00f00f00f00f00f')
+    rows = read_rows(other/'corpus.parquet'); gone = rows.pop()
+    for name in ('corpus', 'rejects'):
+        for f in other.glob(f'{name}*.parquet'): f.unlink()
+    write_rows(other/'corpus.parquet', rows); write_rows(other/'more.parquet', [dict(gone, id='new')])
+    found = {c['table']: c for c in compared(one, other)['rows']}
+    assert (found['corpus']['only_a'], found['corpus']['alone']) == (1, [gone['id']]) and (found['more']['only_b'], found['more']['alone']) == (1, ['new'])
+    first, second = copied/'probe'/'probe'/'main', copied/'probe'/'probe'/'less'
+    shutil.copytree(first, second)
+    there = json.loads((second/'run.json').read_text()); there.pop('06_merge'); (second/'run.json').write_text(json.dumps(there))
+    assert 'only in A: 06_merge' in hala('compare', 'probe/main', 'probe/less', '--runs', copied)
+
+
 def test_only_figures_with_a_source_are_published(runs):
     said = hala('compare', 'probe', '--published', '--runs', runs)
     assert 'Hala-9B' in said and 'translator_base' in said
     for name in ('Llama-3.2', 'Qwen2-', 'Qwen3', 'gemma', 'SILMA', 'Saka', 'command', 'Command', 'LFM2-350M', 'LFM2-700M'): assert name not in said, name
     assert 'ROUGE' not in said and list(PUBLISHED_TRANSLATION.values()) == [(16., 43.2), (48.2, 64.2)]
     assert all(len(row) == 6 for row in PUBLISHED.values())
+    for means in ('Yehia-7B-preview 63.9', 'Yehia-7B-Reasoning-preview 64.2', 'Fanar-1-9B-Instruct 69.2', 'Qwen2.5-7B-Instruct 56.9'):
+        name, mean = means.split(); line = next(x for x in said.splitlines() if x.startswith(f'{name} ')); assert line.split()[-2] == mean
+    unseen = next(m for m in manifest(made(runs, '07_evaluate'))['metrics'] if (m['model'], m['task'], m['name']) == ('translator', 'unseen', 'chrf'))
+    line = next(x for x in said.splitlines() if x.startswith('translator ') and ' unseen ' in x)
+    assert f"{unseen['value']:.1f} ({unseen['low']:.1f} to {unseen['high']:.1f})" in line
 
 
 def test_plan(runs, tmp_path):

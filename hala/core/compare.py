@@ -6,6 +6,7 @@
 from __future__ import annotations
 import hashlib, json
 from collections import Counter
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from .figures import COLOURS, INK, STYLE
 from .pipeline import runs_folder
@@ -17,8 +18,9 @@ from .view import tables
 
 # %% auto #0
 __all__ = ['SIX', 'PUBLISHED', 'PUBLISHED_TRANSLATION', 'side', 'flat', 'reasons', 'marks', 'changes', 'answers_of',
-           'translations_of', 'differences', 'forest', 'write_forest', 'beside_published', 'lined', 'compare_text',
-           'published_text', 'do_compare', 'add_compare']
+           'benchmarks_of', 'references_of', 'translations_of', 'answers_differ', 'benchmarks_differ',
+           'translations_differ', 'differences', 'alone_lines', 'forest', 'write_forest', 'published_mean', 'with_ends',
+           'beside_published', 'lined', 'figure_cells', 'compare_text', 'published_text', 'do_compare', 'add_compare']
 
 # %% ../../nbs/core/compare.ipynb #c8c16fd0
 def side(what:str, # NAME, SIZE, SIZE/NAME, or a folder
@@ -71,15 +73,16 @@ def marks(path:Path # table
 
 def changes(a:dict, # artifact -> folder
             b:dict, # of another run
-           )->list: # dicts artifact, table, a, b (rows), changed, only_a, only_b, examples
-    "The tables of both, row by row; those of the same artifact are not read."
+           )->list: # dicts artifact, table, a, b (rows), changed, only_a, only_b, examples (ids that changed), alone (ids that one side has)
+    "The tables of artifacts that both have, row by row; those of the same artifact are not read."
     found = []
     for name in (n for n in a if n in b and a[n].name != b[n].name):
         one,other = tables(a[name]), tables(b[name])
-        for t in (t for t in one if t in other):
-            x,y = marks(one[t]), marks(other[t]); moved = [i for i,_ in (k for k in x if k in y and x[k] != y[k])]
-            found.append(dict(artifact=name, table=t, a=len(x), b=len(y), changed=len(moved), only_a=len(x.keys()-y.keys()),
-                              only_b=len(y.keys()-x.keys()), examples=moved[:3]))
+        for t in {**one, **other}:
+            x,y = (marks(side[t]) if t in side else {} for side in (one, other)); moved = [i for i,_ in (k for k in x if k in y and x[k] != y[k])]
+            only_a,only_b = ([i for i,_ in (k for k in s if k not in o)] for s,o in ((x, y), (y, x)))
+            found.append(dict(artifact=name, table=t, a=len(x), b=len(y), changed=len(moved), only_a=len(only_a), only_b=len(only_b),
+                              examples=moved[:3], alone=(only_a[:3]+only_b)[:3]))
     return found
 
 # %% ../../nbs/core/compare.ipynb #dcfd9b4d
@@ -92,34 +95,99 @@ def answers_of(folders:dict # artifact -> folder
     for o,task in said: found.setdefault((o['model'], task, o['lang']), []).append(dict(o, task=task))
     return found
 
+# %% ../../nbs/core/compare.ipynb #81c32753
+def benchmarks_of(folders:dict # artifact -> folder
+                 )->dict: # (model, benchmark, 'ar') -> items of both columns
+    "Every answer to the Arabic benchmarks, of stage 07."
+    found, d = {}, folders.get('07_evaluate')
+    for o in read_jsonl(d/'arabic_items.jsonl') if d and (d/'arabic_items.jsonl').exists() else (): found.setdefault((o['model'], o['task'], 'ar'), []).append(o)
+    return found
+
+# %% ../../nbs/core/compare.ipynb #8e9ebae6
+def references_of(text:Path # artifact
+                 )->dict: # (lang, id) -> reference
+    "What the sentences of stages 01 and 03 should have become, in either direction."
+    rows = [r for kind in ('translation', 'held_out') if (f := text/f'{kind}.parquet').exists() for r in read_rows(f)]
+    return {(lang, r['id']): content(r[side]) for r in rows for lang,side in (('ar', 'messages'), ('en', 'messages_source'))}
+
 def translations_of(folders:dict # artifact -> folder
-                   )->tuple: # ((model, task) -> {id: Arabic}, id -> reference)
+                   )->tuple: # ((model, task, lang) -> {id: text}, (lang, id) -> reference)
     "Every translation of a test sentence, of stages 01 and 03."
     found, references = {}, {}
     for d in (folders[n] for n in ('01_compress', '03_translator') if n in folders):
-        for r in read_rows(d/'translations.parquet'):
-            if r['split'] == 'test': found.setdefault((r['model'], r['source'].rsplit('/', 1)[-1]), {})[r['id']] = content(r['messages'])
-        text = d.parents[1]/'text'/manifest(d)['inputs']['text']
-        references |= {r['id']: content(r['messages']) for r in read_rows(text/'translation.parquet')}
+        for f,lang in ((d/'translations.parquet', 'ar'), (d/'translations_en.parquet', 'en')):
+            for r in (r for r in (read_rows(f) if f.exists() else ()) if r['split'] == 'test'):
+                found.setdefault((r['model'], r['source'].rsplit('/', 1)[-1], lang), {})[r['id']] = content(r['messages'])
+        references |= references_of(d.parents[1]/'text'/manifest(d)['inputs']['text'])
     return found, references
 
+# %% ../../nbs/core/compare.ipynb #536e5b4e
+def answers_differ(a:dict, b:dict # of `answers_of`
+                  )->dict: # what both were asked -> (Comparison of b with a, interval of a, interval of b), or None
+    "Question by question."
+    from hala.core.metrics import accuracy, compare_answers, mcnemar
+    def one(x, y):
+        if mcnemar(x, y)[:2] == (0, 0): return None
+        return compare_answers(y, x), *(accuracy([o['correct'] for o in side])[1:] for side in (x, y))
+    return {k: one(a[k], b[k]) for k in a if k in b}
+
+def benchmarks_differ(a:dict, b:dict # of `benchmarks_of`
+                     )->dict: # as of `answers_differ`
+    "The corrected column of each benchmark that both were asked, and the mean of these."
+    from hala.core.arabic import BENCHMARKS, benchmark_metrics, compare_benchmarks
+    found = {}
+    for model in dict.fromkeys(m for m,_,_ in a):
+        names = tuple(n for n in BENCHMARKS if (model, n, 'ar') in a and (model, n, 'ar') in b)
+        sides = [[o for n in names for o in s[model, n, 'ar']] for s in (a, b)]
+        x,y = ([o for o in s if o['column'] == 'corrected'] for s in sides)
+        ends = [{m['task']: (m['low'], m['high']) for m in benchmark_metrics(s, names) if m['name'] == 'corrected'} for s in sides]
+        right = [{(o['task'], o['subset'], o['item']): o['correct'] for o in s} for s in (x, y)]
+        moved = {k[0] for k,v in right[0].items() if v != right[1].get(k)}
+        for task,c in (compare_benchmarks(y, x, names) if names else {}).items():
+            if task != 'mean': found[model, task, 'ar'] = (c, *(e[task] for e in ends)) if task in moved else None
+            elif len(names) > 1: found[model, f'mean of {len(names)}', 'ar'] = (c, *(e[task] for e in ends)) if moved else None
+    return found
+
+def translations_differ(a:dict, b:dict, # of `translations_of`
+                        references:dict # (lang, id) -> reference
+                       )->dict: # as of `answers_differ`
+    "Sentence by sentence."
+    from hala.core.metrics import aligned, interval, paired_bootstrap
+    def one(k):
+        _,x,y,of = aligned(a[k], b[k], {i: r for (lang,i),r in references.items() if lang == k[2]})
+        return None if x == y else (paired_bootstrap(y, x, of), *(interval(s, of, 'chrf')[1:] for s in (x, y)))
+    return {k: one(k) for k in a if k in b}
+
+# %% ../../nbs/core/compare.ipynb #eda9c36a
 def differences(a:dict, # artifact -> folder
                 b:dict, # of another run
-               )->tuple: # (list of `compared`, with model, task, lang, delta being b minus a; how many figures are equal row by row)
-    "What both measured, in one table. HalaError where it was not measured on the same rows."
-    from hala.core.metrics import aligned, compare_answers, compared, mcnemar, paired_bootstrap
-    x,y = answers_of(a), answers_of(b); found, same = {k: compare_answers(y[k], x[k]) for k in x if k in y}, set()
-    for k in found:
-        if mcnemar(x[k], y[k])[:2] == (0, 0): same.add(k)
+               )->tuple: # (list of dicts: of `compared`, model, lang, ends of each side; how many are equal row by row; dicts side, model, task, lang)
+    "What both measured, in one table (`a`, `b` and `delta`, b minus a), and what only one did. HalaError where rows or references are not the same."
+    from hala.core.metrics import compared
     (s,refs),(t,others) = translations_of(a), translations_of(b)
-    if wrong := [i for i in refs if i in others and refs[i] != others[i]]:
-        raise HalaError(f'{len(wrong)} sentences have another reference in the other run, the first is {wrong[0]!r}; compare runs of one text artifact')
-    for model,task in (k for k in s if k in t):
-        _,one,other,of = aligned(s[model, task], t[model, task], refs)
-        if one == other: same.add((model, task, 'ar'))
-        else: found[model, task, 'ar'] = paired_bootstrap(other, one, of)
-    found = {k: c for k,c in found.items() if k not in same}
-    return [dict(c, model=model, task=task, lang=lang) for c,(model,task,lang) in zip(compared(found), found)], len(same)
+    if wrong := [k for k in refs if k in others and refs[k] != others[k]]:
+        raise HalaError(f'{len(wrong)} sentences have another reference in the other run, the first is {wrong[0][1]!r}; compare runs of one text artifact')
+    pairs = [(answers_of(a), answers_of(b)), (benchmarks_of(a), benchmarks_of(b)), (s, t)]
+    rows = answers_differ(*pairs[0]) | benchmarks_differ(*pairs[1]) | translations_differ(s, t, refs)
+    found = {k: r for k,r in rows.items() if r}; table = compared({k: c for k,(c,*_) in found.items()})
+    def line(c, k): # the Comparison is of b with a
+        (_,x,y),(model,task,lang) = found[k], k
+        return dict(c, a=c['b'], b=c['a'], a_low=x[0], a_high=x[1], b_low=y[0], b_high=y[1], model=model, task=task, lang=lang)
+    alone = [dict(side='A' if k in x else 'B', model=k[0], task=k[1], lang=k[2]) for x,y in pairs for k in {**x, **y} if (k in x) != (k in y)]
+    return [line(c, k) for c,k in zip(table, found)], len(rows)-len(found), alone
+
+def alone_lines(a:dict, b:dict, # artifact -> folder
+                alone:list # of `differences`
+               )->list: # lines, of each side one or none
+    "What only one side has."
+    lines = []
+    for side,own,other in (('A', a, b), ('B', b, a)):
+        models = {}
+        for o in alone:
+            if o['side'] == side: models.setdefault(o['model'], []).append(f"{o['task']} {o['lang']}")
+        names = [n for n in own if n not in other] + [f'{m} ({", ".join(tasks)})' for m,tasks in models.items()]
+        if names: lines.append(f'only in {side}: {"; ".join(names)}')
+    return lines
 
 # %% ../../nbs/core/compare.ipynb #9f160355
 def forest(ax, # Axes
@@ -150,23 +218,35 @@ PUBLISHED = { # model -> per cent of SIX; AraLingBench, table 4
     'Hala-350M': (51.4, 41.2, 36.9, 34.5, 52.1, 35.4), 'Hala-700M': (55.5, 45.9, 40.6, 34.7, 65.2, 39.4),
     'Hala-1.2B': (59.2, 48.6, 43.4, 41.6, 71.7, 44.2), 'Hala-9B': (78.3, 65.6, 53.8, 70.4, 89.6, 61.4),
     'Fanar-1-9B-Instruct': (76.4, 65.8, 52.7, 73.4, 88.3, 58.6), 'Yehia-7B-preview': (70.8, 64.9, 52.1, 54.4, 87.5, 53.4),
-    'ALLaM-7B-Instruct-preview': (69.5, 64.9, 51.6, 54.2, 86.9, 52.8), 'Qwen2.5-7B-Instruct': (65.6, 52.3, 39.7, 62.7, 80.7, 40.3)}
+    'Yehia-7B-Reasoning-preview': (75.2, 66.3, 52.7, 55.0, 80.8, 55.3), 'ALLaM-7B-Instruct-preview': (69.5, 64.9, 51.6, 54.2, 86.9, 52.8),
+    'Qwen2.5-14B-Instruct': (72.3, 60.0, 53.6, 35.6, 86.1, 55.7), 'Qwen2.5-7B-Instruct': (65.6, 52.3, 39.7, 62.7, 80.7, 40.3)}
 PUBLISHED_TRANSLATION = {'LFM2-1.2B': (16.0, 43.2), 'Hala translator, LFM2-1.2B': (48.2, 64.2)} # BLEU, chrF++; MMLU, English to Arabic; reviews
+
+def published_mean(of:tuple # per cent of SIX, as printed
+                  )->str: # a half goes up
+    "The mean as one does it by hand: a float would put some halves below themselves."
+    return str((sum(Decimal(str(v)) for v in of)/len(of)).quantize(Decimal('.1'), ROUND_HALF_UP))
+
+def with_ends(m:dict|None # entry of a manifest's metrics
+             )->str: # shares in per cent
+    "A figure with its 95 % interval; '-' where there is none."
+    if m is None: return '-'
+    k = 100 if m['task'] in (*SIX, 'mean') else 1
+    return f"{k*m['value']:.1f}" + (f" ({k*m['low']:.1f} to {k*m['high']:.1f})" if m['low'] is not None else '')
 
 def beside_published(metrics:list # of a run's manifests
                     )->tuple: # (lines of the benchmarks, lines of translation), the first of each is the head
-    "A run's figures under the published ones; '-' where it has none."
+    "A run's figures under the published ones; '-' where it has none. The mean is that of all six."
     ours = {(m['model'], m['task'], m['name']): m for m in metrics if (m['split'], m['lang']) == ('test', 'ar')}
-    def cell(m): return '-' if m is None else f"{100*m['value'] if m['task'] in SIX else m['value']:.1f}"
     asked = dict.fromkeys(m for m,task,_ in ours if task in SIX)
     six, words = [['model', *SIX, 'mean', 'source']], [['model', 'test set', 'BLEU', 'chrF++', 'source']]
-    six += [[name, *(f'{v:.1f}' for v in of), f'{sum(of)/6:.1f}', 'AraLingBench'] for name,of in PUBLISHED.items()]
+    six += [[name, *(f'{v:.1f}' for v in of), published_mean(of), 'AraLingBench'] for name,of in PUBLISHED.items()]
     for model in asked:
         of = [ours.get((model, task, 'as_published')) for task in SIX]
-        six.append([model, *map(cell, of), '-' if None in of else f"{100*sum(m['value'] for m in of)/6:.1f}", 'this run'])
+        six.append([model, *map(with_ends, [*of, None if None in of else ours.get((model, 'mean', 'as_published'))]), 'this run'])
     words += [[name, 'MMLU', f'{b:.1f}', f'{c:.1f}', 'reviews'] for name,(b,c) in PUBLISHED_TRANSLATION.items()]
     for model,task in dict.fromkeys((m, t) for m,t,name in ours if name == 'bleu'):
-        words.append([model, task, *(cell(ours.get((model, task, name))) for name in ('bleu', 'chrf')), 'this run'])
+        words.append([model, task, *(with_ends(ours.get((model, task, name))) for name in ('bleu', 'chrf')), 'this run'])
     return six, words
 
 # %% ../../nbs/core/compare.ipynb #b79bffcf
@@ -176,28 +256,33 @@ def lined(rows:list # lists of text, the first is the head
     widths = [max(map(len, c)) for c in zip(*rows)]
     return '\n'.join('  '.join(t.ljust(w) for t,w in zip(r, widths)).rstrip() for r in [rows[0], ['-'*w for w in widths], *rows[1:]])
 
+def figure_cells(c:dict # of `differences`
+                )->list: # text
+    "A difference as a line of the table, shares in per cent."
+    k = 100 if c['metric'] == 'acc' else 1
+    def side(s): return f"{k*c[s]:.1f} ({k*c[s+'_low']:.1f} to {k*c[s+'_high']:.1f})"
+    return [c['model'], c['task'], c['lang'], c['metric'], str(c['n']), side('a'), side('b'),
+            f"{k*c['delta']:+.1f} ({k*c['low']:+.1f} to {k*c['high']:+.1f})", f"{c['p_holm']:.2g}", c['mark']]
+
 def compare_text(a:dict, b:dict, # artifact -> folder
                 )->str: # for a terminal
-    "What was done differently, which rows changed, which figures differ."
-    why = {n: reasons(a[n], b[n]) for n in a if n in b}
+    "What was done differently, which rows changed, which figures differ, and what only one side has."
+    why, (found,same,alone) = {n: reasons(a[n], b[n]) for n in a if n in b}, differences(a, b)
     lines = [f'{n}: {"; ".join(w)}' for n,w in why.items() if w] or ['the same artifacts']
-    rows = [[c['artifact'], c['table'], *(str(c[k]) for k in ('a', 'b', 'changed', 'only_a', 'only_b')), ' '.join(c['examples'][:1])] for c in changes(a, b)]
-    if rows: lines += ['', lined([['artifact', 'table', 'rows A', 'rows B', 'changed', 'only A', 'only B', 'such as'], *rows])]
-    def cells(c):
-        k = 100 if c['metric'] == 'acc' else 1
-        return [c['model'], c['task'], c['lang'], c['metric'], str(c['n']), f"{k*c['b']:.1f}", f"{k*c['a']:.1f}",
-                f"{k*c['delta']:+.1f} ({k*c['low']:+.1f} to {k*c['high']:+.1f})", f"{c['p_holm']:.2g}", c['mark']]
-    found,same = differences(a, b); figures = [cells(c) for c in found]
-    if figures: lines += ['', lined([['model', 'task', 'lang', 'metric', 'n', 'A', 'B', 'B - A (95 %)', 'p (Holm)', ''], *figures])]
+    rows = [[c['artifact'], c['table'], *(str(c[k]) for k in ('a', 'b', 'changed')), ' '.join(c['examples'][:1]), str(c['only_a']), str(c['only_b']),
+             ' '.join(c['alone'][:1])] for c in changes(a, b)]
+    if rows: lines += ['', lined([['artifact', 'table', 'rows A', 'rows B', 'changed', 'such as', 'only A', 'only B', 'such as'], *rows])]
+    head = ['model', 'task', 'lang', 'metric', 'n', 'A (95 %)', 'B (95 %)', 'B - A (95 %)', 'p (Holm)', '']
+    if found: lines += ['', lined([head, *map(figure_cells, found)])]
     if same: lines += ['', f'{same} more figures are equal, row by row']
-    return '\n'.join(lines)
+    return '\n'.join([*lines, *alone_lines(a, b, alone)])
 
 # %% ../../nbs/core/compare.ipynb #90173de1
 def published_text(folders:dict # artifact -> folder
                   )->str: # for a terminal
     "A run beside the published figures."
     six,words = beside_published([m for d in folders.values() for m in manifest(d)['metrics']])
-    lines = ['Six Arabic benchmarks, per cent', lined(six)]
+    lines = ['Six Arabic benchmarks, per cent; this run with its 95 % intervals', lined(six)]
     if len(six) == len(PUBLISHED)+1: lines.append('(this run was not asked them: hala.core.arabic asks)')
     return '\n'.join([*lines, '', 'Translation, English to Arabic; other sentences, so read them beside each other, not as a ranking', lined(words)])
 
@@ -212,8 +297,8 @@ def do_compare(a # parsed arguments
     if a.figure: write_forest(differences(one, other)[0], Path(a.figure))
     if not a.json: return print(compare_text(one, other))
     why = {n: reasons(one[n], other[n]) for n in one if n in other}
-    figures,same = differences(one, other)
-    print(json.dumps(dict(artifacts=why, rows=changes(one, other), figures=figures, same=same), indent=1, ensure_ascii=False))
+    figures,same,alone = differences(one, other)
+    print(json.dumps(dict(artifacts=why, rows=changes(one, other), figures=figures, same=same, alone=alone), indent=1, ensure_ascii=False))
 
 def add_compare(verbs # of argparse
                )->None:
