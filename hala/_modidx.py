@@ -228,6 +228,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'hala.core.figures.losses': ('core/figures.html#losses', 'hala/core/figures.py')},
             'hala.core.licences': { 'hala.core.licences.find': ('core/licences.html#find', 'hala/core/licences.py'),
                                     'hala.core.licences.forbids': ('core/licences.html#forbids', 'hala/core/licences.py'),
+                                    'hala.core.licences.learned': ('core/licences.html#learned', 'hala/core/licences.py'),
                                     'hala.core.licences.restrictions': ('core/licences.html#restrictions', 'hala/core/licences.py'),
                                     'hala.core.licences.rolled_up': ('core/licences.html#rolled_up', 'hala/core/licences.py'),
                                     'hala.core.licences.roots': ('core/licences.html#roots', 'hala/core/licences.py'),

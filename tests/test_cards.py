@@ -4,8 +4,9 @@ import random
 import pytest
 from conftest import PROBE, made
 from hala.core.cards import LIMITS, compute, data_card, eval_results, markdown_table, model_card, steps, with_hours
+from hala.core.provenance import trace
 from hala.core.recipe import recipe
-from hala.core.store import manifest, read_rows, write_manifest
+from hala.core.store import manifest, read_rows, write_manifest, write_rows
 from hala.core.text import arabic_share, content, read_jsonl
 from hala.release import answered
 from huggingface_hub import DatasetCard, ModelCard
@@ -87,6 +88,24 @@ def test_a_source_that_forbids_trade_shows_in_head_and_text(copied, probe):
     write_manifest(where, dict(manifest(where), adopted=dict(id='org/set', revision='a'*40), licences=['cc-by-nc-4.0']))
     card = data_card(probe, 'hala/probe-corpus', made(copied, '04_corpus'))
     assert card.data.license == 'cc-by-nc-4.0' and '**not for commercial use: because of org/set (cc-by-nc-4.0)**' in card.text
+
+
+@pytest.mark.parametrize('kind', ['translation', 'held_out', 'instructions'])
+def test_terms_of_a_test_set_do_not_reach_what_was_not_trained_on_it(copied, probe, kind):
+    "A set that is only measured with stands among the sources; the corpus holds instructions of the test split, so theirs hold."
+    text = made(copied, 'text'); table = text/f'{kind}.parquet'
+    rows = read_rows(table) if table.exists() else []
+    flores = dict(read_rows(text/'translation.parquet')[0], source='org/flores', revision='b'*40, licence='cc-by-sa-4.0', split='test')
+    write_rows(table, [*rows, flores])
+    for card in (data_card(probe, 'hala/probe-corpus', made(copied, '04_corpus')),
+                 model_card(probe, 'hala/probe', 'A model.', [], [], made(copied, '06_merge'))):
+        line = next(x for x in card.text.splitlines() if x.startswith('| org/flores '))
+        learned = kind == 'instructions'
+        assert ('tests only' in line) == (not learned) and card.data.license == ('cc-by-sa-4.0' if learned else 'apache-2.0')
+        assert ('only under the licence of its source' in card.text) == learned
+        assert ('org/flores' in (card.data.to_dict().get('datasets') or card.data.to_dict().get('source_datasets') or [])) == learned
+    told = trace('04_corpus', copied)
+    assert 'org/flores' in {s['name'] for s in told['sources']} and bool(told['restrictions']) == learned
 
 
 def test_many_results_survive_the_hubs_grouping():

@@ -56,10 +56,14 @@ def steps(folder:Path # artifact
 def sources_table(sources:list # of `sources_behind`
                  )->str: # Markdown
     "Who brought what."
-    rows = Counter()
-    for s in sources: rows[s['name'], s['licence'], s['revision'] or ''] += s['rows'] or 0
-    lines = [[name, revision, licence, n or ''] for (name, licence, revision), n in sorted(rows.items())]
-    return markdown_table([['source', 'revision', 'licence', 'rows'], *lines])
+    rows, learned = Counter(), set()
+    for s in sources:
+        which = s['name'], s['licence'], s['revision'] or ''
+        rows[which] += s['rows'] or 0
+        if not s.get('tested'): learned.add(which)
+    def note(which): return '' if which in learned else 'tests only, or left out'
+    lines = [[which[0], which[2], which[1], n or '', note(which)] for which, n in sorted(rows.items())]
+    return markdown_table([['source', 'revision', 'licence', 'rows', 'note'], *lines])
 
 def funnel_table(made:list # of `steps`
                 )->str: # Markdown
@@ -140,7 +144,7 @@ def terms(sources:list, # of `sources_behind`
           ours:str # licence that the recipe asks for
          )->tuple: # (fields for the card's head, lines that say what is forbidden and why)
     "Under which licence a thing is given away, and what the reader must be told."
-    licence, lines = rolled_up([s['licence'] for s in sources], ours), restrictions(sources)
+    licence, lines = rolled_up([s['licence'] for s in sources if not s.get('tested')], ours), restrictions(sources)
     if licence != ours: lines = [*lines, f'the recipe asks for {ours}, which is more than these sources allow: the card says {licence}']
     named = dict(license_name='terms-of-the-sources', license_link='README.md') if licence == 'other' else {}
     return dict(license=licence, **named), lines
@@ -150,7 +154,7 @@ HUB_ID = re.compile(r'\w[\w.-]*/[\w.-]+')
 def datasets_of(sources:list # of `sources_behind`
                )->list|None: # ids
     "The data sets that the hub knows: no folder of this machine, no part of the embedded world."
-    names = {s['name'] for s in sources if s['rows'] is not None and not s['name'].startswith('world/')}
+    names = {s['name'] for s in sources if s['rows'] is not None and not s.get('tested') and not s['name'].startswith('world/')}
     return sorted(filter(HUB_ID.fullmatch, names)) or None
 
 def base_of(made:list, # of `steps`

@@ -99,8 +99,8 @@ def answers_of(folders:dict # artifact -> folder
 def benchmarks_of(folders:dict # artifact -> folder
                  )->dict: # (model, benchmark, 'ar') -> items of both columns
     "Every answer to the Arabic benchmarks, of stage 07."
-    found, d = {}, folders.get('07_evaluate')
-    for o in read_jsonl(d/'arabic_items.jsonl') if d and (d/'arabic_items.jsonl').exists() else (): found.setdefault((o['model'], o['task'], 'ar'), []).append(o)
+    found, f = {}, folders['07_evaluate']/'arabic_items.jsonl' if '07_evaluate' in folders else None
+    for o in read_jsonl(f) if f and f.exists() else (): found.setdefault((o['model'], o['task'], 'ar'), []).append(o)
     return found
 
 # %% ../../nbs/core/compare.ipynb #8e9ebae6
@@ -161,12 +161,13 @@ def translations_differ(a:dict, b:dict, # of `translations_of`
 # %% ../../nbs/core/compare.ipynb #eda9c36a
 def differences(a:dict, # artifact -> folder
                 b:dict, # of another run
-               )->tuple: # (list of dicts: of `compared`, model, lang, ends of each side; how many are equal row by row; dicts side, model, task, lang)
+               )->tuple: # (dicts of `compared`, model, lang, ends of each side; how many are equal row by row; dicts side, model, task, lang)
     "What both measured, in one table (`a`, `b` and `delta`, b minus a), and what only one did. HalaError where rows or references are not the same."
     from hala.core.metrics import compared
     (s,refs),(t,others) = translations_of(a), translations_of(b)
     if wrong := [k for k in refs if k in others and refs[k] != others[k]]:
-        raise HalaError(f'{len(wrong)} sentences have another reference in the other run, the first is {wrong[0][1]!r}; compare runs of one text artifact')
+        which = f'{len(wrong)} sentences have another reference in the other run, the first is {wrong[0][1]!r}'
+        raise HalaError(f'{which}; compare runs of one text artifact')
     pairs = [(answers_of(a), answers_of(b)), (benchmarks_of(a), benchmarks_of(b)), (s, t)]
     rows = answers_differ(*pairs[0]) | benchmarks_differ(*pairs[1]) | translations_differ(s, t, refs)
     found = {k: r for k,r in rows.items() if r}; table = compared({k: c for k,(c,*_) in found.items()})

@@ -11,8 +11,8 @@ from pathlib import Path
 from .store import manifest
 
 # %% auto #0
-__all__ = ['FREE', 'SAME', 'TRADE', 'ADAPT', 'FREER', 'ASK', 'forbids', 'find', 'roots', 'sources_in', 'sources_behind',
-           'restrictions', 'rolled_up']
+__all__ = ['FREE', 'SAME', 'TRADE', 'ADAPT', 'FREER', 'ASK', 'forbids', 'find', 'roots', 'learned', 'sources_in',
+           'sources_behind', 'restrictions', 'rolled_up']
 
 # %% ../../nbs/core/licences.ipynb #17159ec3
 FREE = re.compile(r'apache-2\.0|mit(-0)?|0?bsd(-[234]-clause)?|isc|zlib|unlicense|psf-2\.0|python-2\.0|unicode-(3\.0|dfs-2016)|cc0-1\.0|pddl|'
@@ -45,17 +45,26 @@ def roots(folders # artifacts
     return sorted(seen)
 
 # %% ../../nbs/core/licences.ipynb #829eb9e4
+def learned(table:str, # name of a file of rows
+            split:str # of some of them
+           )->bool: # False: measured with, or left out
+    "Whether anything that is given away is made from such rows."
+    return table != 'rejects' and (split != 'test' or table == 'instructions')
+
 def sources_in(folder:Path # artifact
-              )->list: # dicts name, revision, licence, rows; empty where it brings nothing from outside
+              )->list: # dicts name, revision, licence, rows, and tested (True, or not there); empty where it brings nothing from outside
     "The sources that an artifact reads directly: a model taken as it is, or data sets."
     man = manifest(folder)
     if a := man.get('adopted'): return [dict(name=a['id'], revision=a['revision'], licence=x, rows=None) for x in man['licences'] or ['unknown']]
     if man['inputs']: return []
     import pyarrow.parquet as pq
-    columns, counts = ('source', 'revision', 'licence'), Counter() # pyarrow's own group_by would import pandas
-    for f in map(pq.ParquetFile, sorted(folder.glob('*.parquet'))):
-        if set(columns) <= set(f.schema_arrow.names): counts.update(zip(*(f.read([c])[c].to_pylist() for c in columns)))
-    found = [dict(name=name, revision=revision, licence=licence or 'unknown', rows=n) for (name, revision, licence), n in counts.items()]
+    columns, counts, used = ('source', 'revision', 'licence', 'split'), Counter(), set() # pyarrow's own group_by would import pandas
+    for path in sorted(folder.glob('*.parquet')):
+        if not set(columns) <= set((f := pq.ParquetFile(path)).schema_arrow.names): continue
+        for (*which, split), n in Counter(zip(*(f.read([c])[c].to_pylist() for c in columns))).items():
+            counts[tuple(which)] += n
+            if learned(path.stem, split): used.add(tuple(which))
+    found = [dict(name=s[0], revision=s[1], licence=s[2] or 'unknown', rows=n, **({} if s in used else dict(tested=True))) for s, n in counts.items()]
     return sorted(found, key=lambda s: (s['name'], s['licence'], s['revision'] or ''))
 
 def sources_behind(folders # artifacts
@@ -68,12 +77,12 @@ def restrictions(sources:list # of `sources_behind`
                 )->list: # lines; empty where nothing is forbidden
     "What may not be done, and why."
     named = {}
-    for s in sources:
+    for s in (s for s in sources if not s.get('tested')):
         for what in forbids(s['licence']): named.setdefault(what, {})[f"{s['name']} ({s['licence']})"] = True
     says = {TRADE: 'not for commercial use', ADAPT: f'no {ADAPT}', FREER: 'only under the licence of its source', ASK: 'ask before use: terms not known here'}
     return [f'{says[what]}: because of {", ".join(named[what])}' for what in says if what in named]
 
-def rolled_up(licences, # of all sources
+def rolled_up(licences, # of all sources that something was learned from
               ours:str # what the recipe would like
              )->str: # for the card
     "The licence of what was made from several sources."
