@@ -1,14 +1,16 @@
 "Arms: what each learns from, what is refused, and a table that comes from manifests alone."
+import shutil
 from collections import Counter
 
 import pytest
 from conftest import PROBE, hala, made
 
-from hala.core.arms import (ANSWERS, arm_comparisons, arm_plans, arm_row, arm_rows, begin, line_of, make_side_by_side, need_success, note_runs, overrides,
-                            to_make)
+from hala.core.arms import (ANSWERS, arm_comparisons, arm_plans, arm_row, arm_rows, arm_translations, begin, line_of, make_side_by_side, need_success,
+                            note_runs, overrides, seed, to_make)
 from hala.core.pipeline import Job
 from hala.core.recipe import HalaError, recipe
-from hala.core.store import making, manifest, read_rows
+from hala.core.store import making, manifest, read_rows, write_rows
+from hala.core.text import content
 from hala.core.world import facts, letters, questions, reference
 from hala.sft import exchanged, to_learn
 
@@ -103,7 +105,23 @@ def test_an_arm_makes_what_its_figures_need_and_nothing_twice(copied, monkeypatc
     assert rows[0] == arm_row('base', [m for m in told if m['name'] != 'chrf'], 'base')
     found = arm_comparisons(plans)
     assert {(c['arm'], c['against'], c['task']) for c in found} == {('shuffled', 'main', task) for task in ('seen', 'unseen', 'nowhere')}
-    assert all(c['p_holm'] >= c['p'] for c in found)
+    assert all(c['p_holm'] >= c['p'] for c in found) and arm_translations(plans) == [] # they share a translator
+
+
+def test_translators_of_arms_are_tested_sentence_by_sentence(copied, monkeypatch):
+    "An arm with a translator of its own: its chrF++ beside the product's, paired."
+    monkeypatch.setenv('HALA_RECIPES', str(PROBE))
+    plans = {name: p for name, p in arm_plans('probe', str(copied), which='ablation').items() if name in ('main', 'human-only')}
+    main, arm = (plans[name].folder('03_translator') for name in ('main', 'human-only'))
+    shutil.copytree(main, arm); rows = read_rows(arm/'translations.parquet')
+    refs = {r['id']: content(r['messages']) for r in read_rows(made(copied, 'text')/'translation.parquet')}
+    def better(r): return dict(r, messages=[dict(role='user', content=refs[r['id']])]) if r['model'] == 'translator' else r
+    write_rows(arm/'translations.parquet', list(map(better, rows)))
+    found, = arm_translations(plans)
+    assert (found['arm'], found['against'], found['task'], found['metric'], found['n']) == ('human-only', 'main', 'unseen', 'chrf', 8)
+    was = next(m for m in manifest(main)['metrics'] if (m['model'], m['task'], m['name']) == ('translator', 'unseen', 'chrf'))
+    assert found['a'] == pytest.approx(100) and found['b'] == pytest.approx(was['value']) and found['low'] <= found['delta'] <= found['high']
+    assert found['mark'] == '' and found['p'] < .05
 
 
 def test_an_arm_that_cannot_be_made_says_why(tmp_path, monkeypatch):
@@ -123,6 +141,10 @@ def test_ablations_change_one_thing_each(monkeypatch):
     for name in ('teacher-only', 'human-only', 'judge-off'):
         assert plans[name].keys['01_compress'] == plans['main'].keys['01_compress'] and plans[name].keys['02_bilingual'] != plans['main'].keys['02_bilingual']
     assert len({p.keys['05_sft'] for p in plans.values()}) == 18
+    for name, p in plans.items(): # a seed is one of the translator too, and the product of the same seed has the same
+        assert (p.recipe.translator.seed, p.recipe.sft.seed) == (int(seed(name)), int(seed(name)))
+        if line_of(name) in ('loss-on-all', 'packing-off'): assert p.keys['04_corpus'] == plans[name.replace(line_of(name), 'main')].keys['04_corpus']
+    assert len({p.keys['03_translator'] for p in plans.values()}) == 4*3
 
 
 

@@ -15,10 +15,21 @@ from .recipe import HalaError, Training, arms, recipe
 from .store import machine, manifest
 
 # %% auto #0
-__all__ = ['ANSWERS', 'THREAD', 'ALONE', 'START', 'FIGURES', 'STUDENT', 'arm_plan', 'overrides', 'arm_plans', 'behind', 'to_make',
-           'begin', 'need_success', 'make_side_by_side', 'seconds_of', 'expected', 'note_runs', 'run_arms', 'main',
-           'arm_row', 'arm_rows', 'seed', 'line_of', 'over', 'over_seeds', 'answers_of', 'arm_comparisons', 'cell',
-           'arms_lines', 'arms_record']
+__all__ = ['ANSWERS', 'THREAD', 'ALONE', 'START', 'FIGURES', 'STUDENT', 'seed', 'line_of', 'arm_plan', 'overrides', 'arm_plans',
+           'behind', 'to_make', 'begin', 'need_success', 'make_side_by_side', 'seconds_of', 'expected', 'note_runs',
+           'run_arms', 'main', 'arm_row', 'arm_rows', 'over', 'over_seeds', 'answers_of', 'against', 'arm_comparisons',
+           'arm_translations', 'cell', 'arms_lines', 'arms_record']
+
+# %% ../../nbs/core/arms.ipynb #1d559c8d
+def seed(arm:str # name of a run of an arm
+        )->str: # '1' where it has none
+    "Which seed a run has, by its name."
+    return arm.rpartition('-')[2] if arm.rpartition('-')[2].isdigit() else '1'
+
+def line_of(arm:str # name of a run of an arm
+           )->str: # without its seed
+    "What a run is in the table."
+    return arm.removesuffix('-'+seed(arm))
 
 # %% ../../nbs/core/arms.ipynb #7790bb0e
 ANSWERS = '07_arm'
@@ -35,7 +46,9 @@ def overrides(which:str, size:str, override:str # as for `arm_plans`
              )->dict: # name -> override, of the arm and of the user
     "What each arm changes. Without exact Arabic among its sources a recipe has no arm that learns from it."
     exact = recipe(size).sources.reference
-    return {name: '; '.join(filter(None, (override, o))) for name, o in arms(which, size).items() if exact or 'sft.data=reference' not in o}
+    def anew(name): return f'translator.seed={seed(name)}' if which == 'ablation' and seed(name) != '1' else ''
+    found = {name: o for name, o in arms(which, size).items() if exact or 'sft.data=reference' not in o}
+    return {name: '; '.join(filter(None, (override, o, anew(name)))) for name, o in found.items()}
 
 def arm_plans(size:str, runs:str='', # as for `hala_run`
               override:str='', # of every arm
@@ -181,16 +194,6 @@ def arm_rows(plans:dict # of `arm_plans`
 # %% ../../nbs/core/arms.ipynb #0380a94c
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776} # seeds -> 97.5 % quantile of Student's t with one degree of freedom less
 
-def seed(arm:str # name of a run of an arm
-        )->str: # '1' where it has none
-    "Which seed a run has, by its name."
-    return arm.rpartition('-')[2] if arm.rpartition('-')[2].isdigit() else '1'
-
-def line_of(arm:str # name of a run of an arm
-           )->str: # without its seed
-    "What a run is in the table."
-    return arm.removesuffix('-'+seed(arm))
-
 def over(some:list, # dicts value, low, high, n: the same figure by several seeds
          share:bool=True # of right answers; else a score, whose own interval is taken
         )->dict: # the same
@@ -218,18 +221,36 @@ def answers_of(p:Plan # of an evaluated arm
     from hala.core.text import read_jsonl
     return read_jsonl(p.folder(ANSWERS)/'items.jsonl')
 
+def against(plans:dict # of `arm_plans`
+           )->list: # (name of an arm's run, name of the product's run of the same seed)
+    "What is compared with what."
+    product = next(iter(plans))
+    pairs = [(name, product if seed(name) == '1' else f'{product}-{seed(name)}') for name in plans if line_of(name) != product]
+    return [(name, other) for name, other in pairs if other in plans]
+
 def arm_comparisons(plans:dict # of `arm_plans`, evaluated
                    )->list: # of `compared`, with arm and against
     "Each run of each arm against the product of the same seed, on Arabic questions."
     from hala.core.metrics import compare_answers, compared
-    product, found = next(iter(plans)), {}
-    asked = {name: answers_of(p) for name, p in plans.items()}
-    for name in plans:
-        other = product if seed(name) == '1' else f'{product}-{seed(name)}'
-        if line_of(name) == product or other not in plans: continue
+    asked, found = {name: answers_of(p) for name, p in plans.items()}, {}
+    for name, other in against(plans):
         for task in ('seen', 'unseen', 'nowhere'):
             found[name, other, task] = compare_answers(*([o for o in asked[x] if (o['task'], o['lang']) == (task, 'ar')] for x in (name, other)))
     return [dict(row, arm=name, against=other, task=task, lang='ar') for row, (name, other, task) in zip(compared(found), found)]
+
+def arm_translations(plans:dict # of `arm_plans`, evaluated
+                    )->list: # of `compared`, with arm and against
+    "The translator behind each run of each arm against that of the product of the same seed, where they are two."
+    from hala.core.compare import translations_of
+    from hala.core.metrics import aligned, compared, paired_bootstrap
+    _, task, lang = FIGURES['chrF++']; found = {}
+    for name, other in against(plans):
+        sides = [plans[x].folder('03_translator') for x in (name, other) if '03_translator' in behind(plans[x])]
+        if len(set(sides)) < 2: continue
+        (a, refs), (b, _) = (translations_of({'03_translator': d}) for d in sides)
+        _, x, y, of = aligned(*(s['translator', task, lang] for s in (a, b)), {i: r for (which, i), r in refs.items() if which == lang})
+        found[name, other] = paired_bootstrap(x, y, of)
+    return [dict(row, arm=name, against=other, task=task, lang=lang) for row, (name, other) in zip(compared(found), found)]
 
 # %% ../../nbs/core/arms.ipynb #91491a01
 def cell(head:str, # of FIGURES
@@ -250,10 +271,10 @@ def arms_lines(rows:list # of `arm_rows`
 
 # %% ../../nbs/core/arms.ipynb #4286d841
 def arms_record(plans:dict # of `arm_plans`, evaluated
-               )->dict: # runs, table, comparisons, machines
+               )->dict: # runs, table, comparisons, translations, machines
     "A set of arms as a record."
     machines = [manifest(p.folder(a))['machine'] for p in plans.values() for a in ('05_sft', ANSWERS)]
-    return dict(runs=arm_rows(plans), table=over_seeds(arm_rows(plans)), comparisons=arm_comparisons(plans),
+    return dict(runs=arm_rows(plans), table=over_seeds(arm_rows(plans)), comparisons=arm_comparisons(plans), translations=arm_translations(plans),
                 machines=[m for n, m in enumerate(machines) if m not in machines[:n]])
 
 # %% ../../nbs/core/arms.ipynb #41df7d50
