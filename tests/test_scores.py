@@ -1,11 +1,15 @@
 "What stages 01, 06 and 07 say of their figures, and `hala compare`, on a finished run."
+import importlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
-from conftest import PROBE, hala, made
+from conftest import PROBE, ROOT, hala, made
 from safetensors.torch import load_file
 
 from hala.core.arabic import BENCHMARKS, COLUMNS, benchmark_metrics, compare_benchmarks
@@ -42,6 +46,17 @@ def test_fp8_is_tested_and_told_in_the_manifest(runs):
     assert {n for n, w in weights.items() if w.dtype == torch.float8_e4m3fn} == set(q['matrices']) and not set(q['matrices']) & set(q['left'])
     assert set(q['error_by_layer']) == {'0', '1'} and all(0 < e < 1/16 for e in q['error_by_layer'].values())
     assert q['bytes']['teacher_fp8'] == (there/'model'/'model.safetensors').stat().st_size < q['bytes']['teacher_float']
+
+
+def test_each_matrix_by_itself_has_the_error_of_both_models_whole(runs):
+    "The figures of the run, to the bit, from all tensors at once."
+    before, after = (load_file(made(runs, a)/'model'/'model.safetensors') for a in ('teacher', '01_compress'))
+    said = json.loads((made(runs, '01_compress')/'errors.json').read_text())
+    assert {e['name'] for e in said} == {n for n, w in after.items() if w.dim() > 1 and not n.endswith('_scale')}
+    for e in said:
+        if (w := after[e['name']]).dtype != torch.float8_e4m3fn: assert e['error'] is None; continue
+        exact = before[e['name']].float(); rounded = w.float()*after[e['name']+'_scale'].float()
+        assert e['error'] == ((rounded-exact).norm()/exact.norm()).item()
 
 
 def test_stage_01_fails_where_a_loss_of_the_margin_is_not_ruled_out(job, tmp_path):
@@ -215,14 +230,15 @@ def test_plan(runs, tmp_path):
 
 def test_a_calibration_measures_this_machine_and_later_plans_know(tmp_path, runs):
     from hala.core.pipeline import plan
-    from hala.core.plan import PACE, REFERENCE, calibrate, planned
+    from hala.core.plan import calibrate, planned, reference
     p = plan('1M', str(tmp_path))
     said = calibrate(p, span=.1)['tiny']
-    assert said['parameters'] == REFERENCE['base-1M'][4] and said['machine']['cores'] > 0 and 0 < said['seconds']
+    there = reference()['artifacts']; rates = reference()['calibration']
+    assert said['parameters'] == there['base-1M']['parameters'] == rates['parameters'] and said['machine']['cores'] > 0 and 0 < said['seconds']
     assert json.loads((tmp_path/'calibration.json').read_text()) == {'tiny': said}
     rows = {r['artifact']: r for r in planned(p)}
-    assert rows['05_sft']['seconds'] == pytest.approx(REFERENCE['05_sft'][0]*PACE['train']/said['train'])
-    assert rows['07_evaluate']['seconds'] == pytest.approx(REFERENCE['07_evaluate'][0]*PACE['generate']/said['generate'])
+    assert rows['05_sft']['seconds'] == pytest.approx(there['05_sft']['seconds']*rates['train']/said['train'])
+    assert rows['07_evaluate']['seconds'] == pytest.approx(there['07_evaluate']['seconds']*rates['generate']/said['generate'])
     assert rows['05_sft']['of'].startswith('reference x ')
     refused = hala('plan', '--size', 'probe', '--runs', runs, '--calibrate', code=1)
     assert 'one finished size of it is its calibration' in refused and len(refused.strip().splitlines()) == 1 and not (runs/'calibration.json').exists()
@@ -235,7 +251,59 @@ def test_what_published_models_will_cost(tmp_path):
     assert {r['of'] for r in rows.values()} == {'published'} and rows['05_sft']['tokens'] == 3*2*250*4_500_000
     assert rows['05_sft']['seconds'] == pytest.approx(6*9e9*rows['05_sft']['tokens']/(.4*989e12))
     assert rows['02_bilingual']['seconds'] > rows['04_corpus']['seconds']
-    assert told['totals']['memory'] == pytest.approx(1+16*9) and told['totals']['disk'] > 100
+    need = {a: r['memory'] for a, r in rows.items()} # 01 opens a teacher of 111 billion in float, 02 the same in FP8; 05 trains
+    assert [need[a] for a in ('01_compress', '02_bilingual', '05_sft', '08_release')] == pytest.approx([1+1.25*222, 1+1.25*111, 1+16*9, 0])
+    assert told['totals']['memory'] == need['01_compress'] and 100 < told['totals']['disk'] < 600
+    assert 'memory 278.5 GB (01_compress)' in hala('plan', '--size', '9B', '--runs', tmp_path)
+
+
+def test_the_engine_asks_for_what_the_plan_said(runs):
+    "The memory of 01, as planned from the parameters, and as the engine counts it by the heads of the teacher's files."
+    from hala.core.engine import memory_needed
+    told = {r['artifact']: r for r in json.loads(hala('plan', '--size', 'probe', '--runs', runs, '--set', 'compress.sentences=7', '--json'))['artifacts']}
+    opened = memory_needed(made(runs, 'teacher')/'model')
+    assert told['01_compress']['memory'] == pytest.approx(1 + opened/1e9, rel=1e-6) and told['text']['memory'] == 0
+
+
+def recorded(name):
+    return json.loads((ROOT/'docs'/'results'/f'{name}.json').read_text(encoding='utf-8'))
+
+
+def test_the_reference_is_of_the_recipe_that_is_recorded():
+    "Where nothing was made, a plan of 1M foresees the tokens that 1M's recorded trainings took."
+    from hala.core.plan import reference
+    there = reference()['artifacts']
+    for a, took in recorded('tiny-1M')['trained'].items(): assert there[a]['tokens'] == took['tokens'], a
+
+
+def test_a_plan_was_within_a_fifth_of_what_a_run_took():
+    "As bench/plan.py recorded it, on a machine that was measured for two minutes."
+    said = recorded('plan'); rows, total = said['artifacts'], said['total']
+    assert list(rows) == list(recorded('plan-reference')['artifacts'])
+    for k in ('by_reference', 'calibrated', 'actual'): assert sum(r[k] for r in rows.values()) == pytest.approx(total[k], abs=.1)
+    assert abs(total['calibrated']/total['actual']-1) < .2
+    assert total['calibrated_off_percent'] == pytest.approx(100*(total['calibrated']/total['actual']-1), abs=.1)
+
+
+def test_a_run_is_recorded_beside_its_plan_and_as_the_next_reference(runs, tmp_path, monkeypatch):
+    "bench/plan.py on a finished run: of a family whose finished size is its calibration it says so; of artifacts, all of them."
+    monkeypatch.setenv('HALA_RECIPES', str(PROBE)); monkeypatch.syspath_prepend(ROOT/'bench')
+    module = importlib.import_module('plan')
+    actual, where = module.made('probe', str(runs))
+    assert {a: r['seconds'] for a, r in actual.items()} == {a: manifest(made(runs, a))['seconds'] for a in actual} and where['cores'] > 0
+    assert actual['05_sft']['parameters'] == weights_in(made(runs, '05_sft'))
+    with pytest.raises(HalaError, match='nothing like text'): module.compared('probe', str(runs), .1) # no reference is of this family
+    with pytest.raises(SystemExit, match='not finished, text is missing'): module.made('1M', str(tmp_path))
+
+
+def test_a_wheel_carries_the_reference(tmp_path):
+    "Beside the notebooks, where a plan outside a checkout looks for it."
+    shutil.copytree(ROOT, tmp_path/'copy', ignore=shutil.ignore_patterns('.git', '.venv*', 'runs', '_build', '__pycache__'))
+    subprocess.run([sys.executable, 'setup.py', 'build', '--build-lib', tmp_path/'lib'], cwd=tmp_path/'copy', check=True, capture_output=True)
+    (tmp_path/'away').mkdir()
+    said = subprocess.run([sys.executable, '-m', 'hala.cli', 'plan', '--size', '1M', '--runs', tmp_path/'none'], cwd=tmp_path/'away', text=True,
+                          capture_output=True, env={**os.environ, 'PYTHONPATH': str(tmp_path/'lib')})
+    assert said.returncode == 0 and 'reference' in said.stdout, said.stderr
 
 
 def test_the_teachers_are_scored_from_arabic_to_english_too(runs):

@@ -7,16 +7,16 @@ from __future__ import annotations
 import json, math, re, shutil, statistics, sys, time
 from itertools import pairwise
 from pathlib import Path
-from .pipeline import Plan, STAGES, add_arguments, plan
+from .pipeline import Plan, STAGES, add_arguments, notebooks, plan, project
 from .recipe import HalaError, Pretrained, Recipe, Scratch, Training, recipe
 from .store import machine, manifest, write_json
 
 # %% auto #0
-__all__ = ['SPAN', 'PACE', 'SMALLEST', 'AS_THERE', 'REFERENCE', 'H100', 'FLOPS', 'MESSAGE', 'KNOWN', 'HUMAN', 'CORPUS', 'WEIGHT',
-           'SLOPE', 'GIGABYTE', 'LIBRARIES', 'ADAM', 'NOTEBOOK', 'record', 'weights_in', 'shape_of', 'random_model',
-           'tokens_a_second', 'measured_rates', 'calibrate', 'calibrations', 'pace', 'kind', 'relative',
-           'said_parameters', 'generation', 'published_cost', 'parameters', 'wanted', 'estimate', 'planned', 'totals',
-           'plan_text', 'do_plan', 'add_plan']
+__all__ = ['SPAN', 'SMALLEST', 'AS_THERE', 'H100', 'FLOPS', 'MESSAGE', 'KNOWN', 'HUMAN', 'CORPUS', 'WEIGHT', 'SLOPE', 'GIGABYTE',
+           'LIBRARIES', 'ADAM', 'WORK', 'OPENED', 'NOTEBOOK', 'record', 'weights_in', 'shape_of', 'random_model',
+           'tokens_a_second', 'measured_rates', 'reference', 'calibrate', 'calibrations', 'pace', 'kind', 'relative',
+           'said_parameters', 'generation', 'published_cost', 'parameters', 'wanted', 'estimate', 'memory', 'planned',
+           'totals', 'plan_text', 'do_plan', 'add_plan']
 
 # %% ../../nbs/core/plan.ipynb #eb2cfd53
 def record(said:dict # manifest
@@ -38,7 +38,6 @@ def weights_in(folder:Path # artifact
 
 # %% ../../nbs/core/plan.ipynb #5509f1a4
 SPAN = 50 # seconds of each; with the imports two minutes
-PACE = dict(train=8_000., generate=4_000.) # tokens a second where REFERENCE was measured: its 05_sft (556,368 in 69.5 s) and 04_corpus (83,673 in 21.1 s)
 SMALLEST = Scratch(hidden=1024, layers=tuple('full_attention' if i in (2, 5, 8, 10, 12, 14) else 'conv' for i in range(16)), heads=16, kv_heads=8,
                    intermediate=4608, training=None) # LFM2-350M, as published
 
@@ -86,6 +85,12 @@ def measured_rates(model, # of `random_model`
         with torch.no_grad(): return model.generate(asked, min_new_tokens=32, max_new_tokens=32, do_sample=False, pad_token_id=0)[:, 24:].numel()
     return dict(train=tokens_a_second(learn, span), generate=tokens_a_second(write, span))
 
+# %% ../../nbs/core/plan.ipynb #7d5fe99c
+def reference()->dict: # artifacts: name -> seconds, rows, tokens, bytes, epochs, parameters; calibration: as of `measured_rates`; machine
+    "What a plan starts from where nothing was made yet."
+    folder = project()/'docs'/'results' if project() else notebooks()
+    return json.loads((folder/'plan-reference.json').read_text(encoding='utf-8'))
+
 # %% ../../nbs/core/plan.ipynb #21d78b3d
 AS_THERE = dict(train=1., generate=1.)
 
@@ -111,20 +116,11 @@ def pace(p:Plan # of a size
     "How many times as long a machine takes."
     said = calibrations(p).get(p.recipe.family)
     if not said: return AS_THERE
-    n = said['parameters']; there = dict(train=FLOPS/6/n, generate=generation(n)) if isinstance(p.recipe.sources.base, Pretrained) else PACE
+    n = said['parameters']
+    there = dict(train=FLOPS/6/n, generate=generation(n)) if isinstance(p.recipe.sources.base, Pretrained) else reference()['calibration']
     return {k: there[k]/said[k] for k in AS_THERE}
 
 # %% ../../nbs/core/plan.ipynb #346b75a7
-REFERENCE = { # artifact -> seconds, rows, tokens, bytes, parameters, epochs; size 1M on two cores of a server, without a GPU, 2026-11-23
-    'text': (2.0, 39251, 0, 1304195, 0, None), 'tokenizer': (0.9, 67525, 0, 297761, 0, None),
-    'benchmarks': (0.3, 1224, 0, 763983, 0, None), 'reference': (0.2, 4992, 0, 268913, 0, None),
-    'teacher': (153.3, 11979, 582970, 10248139, 2485184, 2.3),
-    'base-1M': (144.4, 12794, 813684, 5691261, 1345536, 6.0), '01_compress': (12.1, 2000, 0, 5373460, 2485184, None),
-    '02_bilingual': (49.6, 8146, 34221, 433537, 0, None), '03_translator': (98.8, 8105, 743940, 5718403, 1345536, 4.2),
-    '04_corpus': (21.1, 4992, 83673, 301605, 0, None), '05_sft': (69.5, 4715, 556368, 5689425, 1345536, 6.0),
-    '06_merge': (9.2, 1600, 0, 5693425, 1345536, None), '07_evaluate': (22.2, 2364, 0, 1457847, 0, None),
-    '08_release': (0.4, 4977, 0, 22573385, 0, None)}
-
 def kind(artifact:str # e.g. 'base-1M'
         )->str: # e.g. 'base'
     "What an artifact is, whatever its size."
@@ -139,10 +135,9 @@ def relative(p:Plan, # of a size
     others.sort(key=lambda d: (d.parent == own.parent, d.parent.name == own.parent.name, (d/'manifest.json').stat().st_mtime))
     others = [d for d in others if '.' not in d.name and kind(d.parent.name) == kind(artifact)]
     if others: return dict(record(manifest(others[-1])), parameters=weights_in(others[-1]), of=f'{others[-1].parent.name}/{others[-1].name[:6]}')
-    found = [a for a in REFERENCE if kind(a) == kind(artifact)] if family == 'tiny' else []
+    found = [r for a,r in reference()['artifacts'].items() if kind(a) == kind(artifact)] if family == 'tiny' else []
     if not found: return None
-    columns = ('seconds', 'rows', 'tokens', 'bytes', 'parameters', 'epochs')
-    e = dict(zip(columns, REFERENCE[found[0]]), artifact=found[0], family=family)
+    e = found[0]
     times = pace(p)['train' if e['epochs'] else 'generate']
     return dict(e, seconds=times*e['seconds'], of='reference' + (f' x {times:.2f}' if times != 1 else ''))
 
@@ -178,16 +173,16 @@ def published_cost(p:Plan, # of a size of published models
     slow = pace(p); flops = FLOPS/slow['train'] # tokens a second generated are fewer in the same way
     def written(tokens, n): return slow['generate']*tokens/generation(n or 1) # seconds
     def fit(n, rows, epochs): return 6*n*2*MESSAGE*rows*epochs/flops # a question and an answer each
-    cost = { # artifact -> seconds, rows, tokens, parameters that lie on the disk, parameters that are held
-        'text': (0, pairs+HUMAN+CORPUS, 0, 0, 0), 'benchmarks': (0, 0, 0, 0, 0), 'teacher': (0, 0, 0, teacher, 0), 'judge': (0, 0, 0, judge, 0),
-        'base': (0, 0, 0, base if artifact == f'base-{r.size}' else light, 0),
-        '01_compress': (written(2*(r.compress.sentences+tests*r.compress.back)*MESSAGE, teacher), 2*r.compress.sentences, 0, teacher/2, 0),
+    cost = { # artifact -> seconds, rows, tokens, bytes of a model that it holds over WEIGHT, parameters of that model
+        'text': (0, pairs+HUMAN+CORPUS, 0, 0, 0), 'benchmarks': (0, 0, 0, 0, 0), 'teacher': (0, 0, 0, teacher, teacher), 'judge': (0, 0, 0, judge, judge),
+        'base': (0, 0, 0, *[base if artifact == f'base-{r.size}' else light]*2),
+        '01_compress': (written(2*(r.compress.sentences+tests*r.compress.back)*MESSAGE, teacher), 2*r.compress.sentences, 0, teacher/2, teacher),
         '02_bilingual': (written(2*pairs*MESSAGE, teacher) + 2*(judge or 1)*HUMAN*4*MESSAGE/flops, pairs+HUMAN, 2*pairs*MESSAGE, 0, 0),
         '03_translator': (fit(light, shared, r.translator.epochs) + written(2*tests*r.translator.sentences*MESSAGE, light), shared,
                           2*MESSAGE*shared*r.translator.epochs, light, light),
         '04_corpus': (written(2*CORPUS*MESSAGE, light), CORPUS, 2*CORPUS*MESSAGE, 0, 0),
         '05_sft': (fit(base, CORPUS, r.sft.epochs), CORPUS, 2*MESSAGE*CORPUS*r.sft.epochs, base, base),
-        '06_merge': (0, 0, 0, base, 0), '07_evaluate': (3*2*base*60_000*4*MESSAGE/flops, 3*60_000, 0, 0, 0), '08_release': (0, 0, 0, 2*base, 0)}
+        '06_merge': (0, 0, 0, base, base), '07_evaluate': (3*2*base*60_000*4*MESSAGE/flops, 3*60_000, 0, 0, 0), '08_release': (0, 0, 0, 2*base, 0)}
     if not all((teacher, base, light)) or kind(artifact) not in cost: return None
     seconds, rows, tokens, kept, held = cost[kind(artifact)]
     text = 8*tokens if artifact in ('02_bilingual', '04_corpus') else 4*MESSAGE*2*rows if artifact == 'text' else 0 # bytes of both languages
@@ -218,7 +213,7 @@ def wanted(r:Recipe, # of a size
 # %% ../../nbs/core/plan.ipynb #aee967eb
 def estimate(p:Plan, # of a size
              artifact:str # of its graph
-            )->dict|None: # seconds, rows, tokens, bytes, parameters, of; None: nothing is known
+            )->dict|None: # seconds, rows, tokens, bytes, parameters (of the model that it holds), of; None: nothing is known
     "What an artifact will cost."
     of = relative(p, artifact)
     if of is None: return published_cost(p, artifact) if isinstance(p.recipe.sources.base, Pretrained) else None
@@ -230,9 +225,26 @@ def estimate(p:Plan, # of a size
     return dict(seconds=of['seconds']*more*(grown**SLOPE if training else 1), rows=of['rows'], tokens=round(tokens),
                 bytes=round(of['bytes']*grown), parameters=size or of['parameters'], of=of['of'])
 
+# %% ../../nbs/core/plan.ipynb #b7203a64
+GIGABYTE, LIBRARIES, ADAM, WORK = 1e9, 1.0, 16, 1.25 # bytes; gigabytes; bytes a parameter; times the weights that are opened
+OPENED = {'01': ('teacher',), '02': ('teacher', 'judge'), '03': ('base',), '04': ('translator',), '05': ('base',), '06': ('base',),
+          '07': ('base', 'tuned', 'merged')} # roles of the models that a stage generates or scores with, one at a time
+
+def memory(p:Plan, # of a size
+           artifact:str, # of its graph
+           rows:dict # artifact -> of `estimate`
+          )->float: # gigabytes
+    "What making an artifact needs at once, over all devices."
+    node, stored = p.graph[artifact], isinstance(p.recipe.sources.base, Pretrained)
+    def weight(r): return (r['bytes'] if stored else 4*r['parameters']) if r['parameters'] else 0
+    models = [rows[a] for role,a in node.inputs.items() if role in OPENED.get(node.stage, ()) and a in rows]
+    trained = wanted(p.recipe, artifact, node.values)[0] is not None
+    held = max([WORK*weight(r) for r in models] + [ADAM*rows[artifact]['parameters']*trained])
+    return held/GIGABYTE + LIBRARIES*bool(held)
+
 # %% ../../nbs/core/plan.ipynb #4984266d
 def planned(p:Plan # of a size
-           )->list: # dicts stage, artifact, rows, tokens, seconds, bytes, parameters, of, actual (seconds or None)
+           )->list: # dicts stage, artifact, rows, tokens, seconds, bytes, parameters, memory (GB), of, actual (seconds or None)
     "Every artifact of a size. HalaError where one has no relative at all."
     found, unknown = [], []
     for a,n in p.graph.items():
@@ -244,21 +256,23 @@ def planned(p:Plan # of a size
     if unknown:
         raise HalaError(f'{p.recipe.size}: nothing like {", ".join(unknown)} was ever made in {p.runs}, so nothing can be estimated; '
                         f'finish one size of the family {p.recipe.family} first, the smallest: the others are judged by it')
-    return found
+    by = {r['artifact']: r for r in found}
+    return [dict(r, memory=memory(p, r['artifact'], by)) for r in found]
 
-GIGABYTE, LIBRARIES, ADAM, NOTEBOOK = 1e9, 1.0, 16, 12 # bytes; gigabytes; bytes a parameter; seconds that a notebook takes to start
+NOTEBOOK = 12 # seconds that one takes to start
 
 def totals(p:Plan, rows:list, # of `planned`
           )->dict: # seconds, left (seconds still to come), actual and estimated (of what is made and could be estimated), memory (GB), disk (GB), free (GB)
     "What it comes to."
     left = [r for r in rows if r['actual'] is None]; both = [r for r in rows if r['actual'] is not None and r['seconds'] is not None]
-    apart = [r['seconds'] for r in left if r['stage'] == '00' and r['parameters']]
+    trained = [r for r in left if wanted(p.recipe, r['artifact'], p.graph[r['artifact']].values)[0]]
+    apart = [r['seconds'] for r in trained if r['stage'] == '00']
     at_once = sum(apart) - max([sum(apart)/2, *apart])
-    copies = 4*max([r['bytes'] for r in left if r['parameters']], default=0)
+    copies = 4*max([r['bytes'] for r in trained], default=0)
     here = next(d for d in (p.runs, *p.runs.parents) if d.exists())
     return dict(seconds=sum(r['seconds'] or 0 for r in rows), left=sum(r['seconds'] for r in left) - at_once + NOTEBOOK*len({r['stage'] for r in left}),
                 actual=sum(r['actual'] for r in both), estimated=sum(r['seconds'] for r in both),
-                memory=LIBRARIES + ADAM*max(r['parameters'] for r in rows)/GIGABYTE,
+                memory=max(r['memory'] for r in rows),
                 disk=(sum(r['bytes'] for r in left)+copies)/GIGABYTE, free=shutil.disk_usage(here).free/GIGABYTE)
 
 # %% ../../nbs/core/plan.ipynb #84ed2f1c
@@ -266,7 +280,7 @@ def plan_text(p:Plan, # of a size
               price:float=0 # of an hour on this machine, in any currency; 0: unknown
              )->str: # for a terminal
     "The plan as a table."
-    rows = planned(p); t = totals(p, rows)
+    rows = planned(p); t = totals(p, rows); most = max(rows, key=lambda r: r['memory'])['artifact']
     def time(s): return '-' if s is None else f'{s:.0f} s' if s < 5400 else f'{s/3600:.1f} h'
     def off(r): return f"{100*(r['seconds']/r['actual']-1):+.0f} %" if r['actual'] and r['seconds'] is not None else ''
     def cost(s): return [f'{(s or 0)/3600*price:.2f}'] if price else []
@@ -276,7 +290,7 @@ def plan_text(p:Plan, # of a size
     widths = [max(map(len, c)) for c in zip(*cells)]
     lines = ['  '.join(x.ljust(w) for x,w in zip(r, widths)).rstrip() for r in cells]
     lines += ['', f"still to come: {time(t['left'])}" + (f", {t['left']/3600*price:.2f} at {price:g} an hour" if price else '')
-              + f"; memory {t['memory']:.1f} GB, disk {t['disk']:.2f} GB of {t['free']:.0f} free"]
+              + f"; memory {t['memory']:.1f} GB ({most}), disk {t['disk']:.2f} GB of {t['free']:.0f} free"]
     off = 100*(t['estimated']/t['actual']-1) if t['actual'] else 0
     if t['estimated']: lines.append(f"of what is made: estimated {time(t['estimated'])}, actual {time(t['actual'])} ({off:+.0f} %)")
     return '\n'.join(lines)
