@@ -5,55 +5,101 @@
 # %% ../nbs/05_sft.ipynb #ffcfdf65
 from __future__ import annotations
 import json, random
+from functools import partial
+import numpy as np
+import pyarrow.compute as pc
 from .core.engine import load
 from .core.pipeline import Job, run_stage, stage_main
 from .core.recipe import HalaError, seed_for
-from .core.store import read_rows
-from .core.train import fit, processes_wanted, train_stage
+from .core.store import Table, read_rows
+from .core.train import fit, processes_wanted, stored_dtype, train_stage
 
 # %% auto #0
-__all__ = ['MAKERS', 'conversations', 'exchanged', 'to_learn', 'train', 'make']
-
-# %% ../nbs/05_sft.ipynb #44d8562c
-def conversations(rows:list, # of the corpus
-                  split:str # 'train' or 'validation'
-                 )->list: # {'messages': [...]}
-    "The conversations of a split. HalaError where there is none."
-    found = [dict(messages=r['messages']) for r in rows if r['split'] == split]
-    if not found: raise HalaError(f'the corpus of {len(rows)} rows has none in its {split} split; see rejects.parquet of 04_corpus')
-    return found
+__all__ = ['MAKERS', 'partners', 'answered', 'exchanged', 'fetch', 'table_of', 'to_learn', 'Conversations', 'train', 'make']
 
 # %% ../nbs/05_sft.ipynb #094cd2fb
+def partners(splits:list, # of each row
+             seed:int # draws who gets which
+            )->list: # for each row the number of another of its split
+    "Whose last answer a row gets."
+    out = [0]*len(splits)
+    for split in dict.fromkeys(splits):
+        at = [i for i, s in enumerate(splits) if s == split]
+        order = random.Random(seed).sample(at, len(at))
+        for i, j in zip(order, order[1:] + order[:1]): out[i] = j
+    return out
+
+def answered(row:dict, other:dict # conversations
+            )->dict: # the first, with the last answer of the second
+    "Somebody else's answer to a question."
+    return dict(row, messages=row['messages'][:-1] + other['messages'][-1:])
+
 def exchanged(rows:list, # conversations
               seed:int # draws who gets which
              )->list: # the same questions, each with the last answer of another row
     "Answers that belong to other questions, within each split."
-    out = {}
-    for split in dict.fromkeys(r['split'] for r in rows):
-        at = [i for i, r in enumerate(rows) if r['split'] == split]
-        order = random.Random(seed).sample(at, len(at))
-        for i, j in zip(order, order[1:] + order[:1]): out[i] = dict(rows[i], messages=rows[i]['messages'][:-1] + rows[j]['messages'][-1:])
-    return [out[i] for i in range(len(rows))]
+    return [answered(r, rows[j]) for r, j in zip(rows, partners([r['split'] for r in rows], seed))]
+
+# %% ../nbs/05_sft.ipynb #e60f93a4
+def fetch(table:Table, # of text rows
+          at, # row numbers, in any order
+          columns:list|None=None # names; None: all
+         )->list: # rows, in that order
+    "Some rows of a table; each of its groups is opened once."
+    wanted = np.unique(at); groups = np.searchsorted(table.ends, wanted, side='right')
+    def some(g):
+        start, mine = table.ends[g-1] if g else 0, wanted[groups == g]
+        return table.read(start, table.ends[g], columns).take(mine-start).to_pylist()
+    found = [r for g in np.unique(groups) for r in some(g)]
+    return [found[i] for i in np.searchsorted(wanted, at)]
+
+def table_of(data:str, # 'machine', 'english', 'reference' or 'shuffled'
+             inputs:dict # role -> folder
+            )->Table: # of text rows
+    "Where the rows lie that are learned."
+    role, name = {'reference': ('reference', 'reference'), 'english': ('text', 'instructions')}.get(data, ('corpus', 'corpus'))
+    return Table(inputs[role]/f'{name}.parquet')
 
 def to_learn(data:str, # 'machine', 'english', 'reference' or 'shuffled'
              inputs:dict, # role -> folder
-             seed:int # for 'shuffled'
+             seed:int, # for 'shuffled'
+             at=None, # row numbers; None: all
+             columns:list|None=None # names; None: all
             )->list: # rows
     "The rows whose `messages` are learned."
-    if data == 'reference': return read_rows(inputs['reference']/'reference.parquet')
-    if data == 'english': return [r | dict(messages=r['messages_source']) for r in read_rows(inputs['text']/'instructions.parquet')]
-    rows = read_rows(inputs['corpus']/'corpus.parquet')
-    return exchanged(rows, seed) if data == 'shuffled' else rows
+    table = table_of(data, inputs); at = np.arange(table.rows) if at is None else at
+    rows = fetch(table, at, columns)
+    if data == 'english': return [r | dict(messages=r['messages_source']) for r in rows]
+    if data != 'shuffled': return rows
+    others = fetch(table, np.array(partners(table.read(0, table.rows, ['split'])['split'].to_pylist(), seed))[at], ['messages'])
+    return [answered(r, o) for r, o in zip(rows, others)]
+
+# %% ../nbs/05_sft.ipynb #44d8562c
+class Conversations:
+    "The conversations of a split, read when they are asked for. HalaError where there is none."
+    def __init__(self, data:str, inputs:dict, seed:int, # of `to_learn`
+                 split:str # 'train' or 'validation'
+                ):
+        self.how, table = (data, inputs, seed), table_of(data, inputs)
+        self.at = np.flatnonzero(pc.equal(table.read(0, table.rows, ['split'])['split'], split).to_numpy())
+        if not len(self): raise HalaError(f'the corpus of {table.rows} rows has none in its {split} split; see rejects.parquet of 04_corpus')
+    def __len__(self): return len(self.at)
+    def take(self, at # numbers within the split
+            )->list: # {'messages': [...]}
+        "Some of them."
+        column = 'messages_source' if self.how[0] == 'english' else 'messages'
+        return [dict(messages=r['messages']) for r in to_learn(*self.how, self.at[np.asarray(at)], [column])]
 
 # %% ../nbs/05_sft.ipynb #5f0ce2cd
 def train(job:Job # artifact `05_sft`
          )->None:
     "The base learns to answer in Arabic."
     s = job.recipe.sft
-    rows = to_learn(s.data, job.inputs, seed_for(s.seed, '05', 'exchange'))
-    model, tokenizer = load(job.inputs['base']/'model')
-    train, validation = conversations(rows, 'train'), conversations(rows, 'validation')
-    fit(model, tokenizer, train, validation, job.out, s, loss_on=s.loss_on, processes=processes_wanted())
+    of = partial(Conversations, s.data, job.inputs, seed_for(s.seed, '05', 'exchange'))
+    base = job.inputs['base']/'model'
+    model, tokenizer = load(base)
+    fit(model, tokenizer, partial(of, 'train'), partial(of, 'validation'), job.out, s,
+        loss_on=s.loss_on, processes=processes_wanted(), dtype=stored_dtype(base))
 
 def make(job:Job # artifact `05_sft`
         )->None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from .core.engine import engine, load, translate_rows
 from .core.metrics import translation_scores
 from .core.pipeline import Job, run_stage, stage_main
-from .core.store import read_rows, telling, write_rows
+from .core.store import Table, read_rows, slices, telling, write_rows
 from .core.text import alone, ask, content, masked_pair, test_sets
-from .core.train import fit, processes_wanted, train_stage
+from .core.train import fit, processes_wanted, stored_dtype, train_stage
 
 # %% auto #0
-__all__ = ['MAKERS', 'lessons', 'train', 'measure', 'make']
+__all__ = ['MAKERS', 'lessons', 'read_pairs', 'train', 'measure', 'make']
 
 # %% ../nbs/03_translator.ipynb #d1c33002
 def lessons(rows:list, # pairs
@@ -28,15 +28,21 @@ def lessons(rows:list, # pairs
     return [dict(messages=ask(prompt, en)+[dict(role='assistant', content=ar)]) for (en, ar), n in times.items() for _ in range(min(n, 4))]
 
 # %% ../nbs/03_translator.ipynb #1fabd669
+def read_pairs(path:Path # table of pairs
+              )->list: # rows, with nothing but their messages
+    "Every pair; a row's checks and origin would fill more memory than its texts."
+    table = Table(path)
+    return [r for s in slices(table.rows) for r in table.read(*s, ['messages_source', 'messages']).to_pylist()]
+
 def train(job:Job # artifact `03_translator`
          )->None:
     "The base becomes a translator."
-    t = job.recipe.translator
-    model, tokenizer = load(job.inputs['base']/'model')
-    pairs = read_rows(job.inputs['pairs']/'pairs.parquet')
+    t, base = job.recipe.translator, job.inputs['base']/'model'
+    model, tokenizer = load(base)
     references = [r for r in read_rows(job.inputs['text']/'translation.parquet') if r['split'] == 'validation']
     references = [r for r in references if r['source'] == references[0]['source']]
-    fit(model, tokenizer, lessons(pairs, t.prompt), lessons(references, t.prompt), job.out, t, processes=processes_wanted())
+    def pairs(): return lessons(read_pairs(job.inputs['pairs']/'pairs.parquet'), t.prompt) # called by the one process that tokenises
+    fit(model, tokenizer, pairs, lessons(references, t.prompt), job.out, t, processes=processes_wanted(), dtype=stored_dtype(base))
 
 # %% ../nbs/03_translator.ipynb #ebc26a6e
 def measure(job:Job, # with the trained model in job.out

@@ -2,13 +2,16 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 import pytest
 import torch
+from safetensors.torch import load_file
 import hala
 from hala.core import train
+from hala.core.engine import load
 from hala.core.recipe import HalaError, Scratch, Training
 from hala.core.world import dialogue, toy
 
@@ -115,6 +118,73 @@ def test_what_is_written(unbroken):
     assert set(last) == {'step', 'loss', 'validation_loss', 'learning_rate', 'tokens'} and (last['step'], last['tokens']) == (done.steps, done.tokens)
 
 
+@pytest.fixture(scope='module')
+def half(tmp_path_factory):
+    "A base as they are published: in bfloat16."
+    folder = tmp_path_factory.mktemp('half')
+    model, tokenizer = toy()
+    model.bfloat16().save_pretrained(folder); tokenizer.save_pretrained(folder)
+    return folder
+
+
+GENTLE = replace(TRAINING, learning_rate=2e-5, epochs=2) # of most weights the last bit in bfloat16 is worth more
+
+
+def tuned(base, out, as_on='cpu', training=GENTLE):
+    "What 03 and 05 do with a base; on a GPU it comes as it is stored."
+    model, tokenizer = load(base)
+    if as_on == 'gpu': model.to(train.stored_dtype(base))
+    return train.fit(model, tokenizer, ROWS, ROWS[:HELD], out, training, dtype=train.stored_dtype(base))
+
+
+@pytest.fixture
+def autocast(monkeypatch):
+    "As on a GPU: products in bfloat16; what the linear layers gave is noted, and what the weights were."
+    seen, config, step = set(), train.SFTConfig, train.PackedTrainer.training_step
+    def look(self, model, *args, **kwargs):
+        hook = next(m for m in model.modules() if isinstance(m, torch.nn.Linear)).register_forward_hook(lambda m, i, out: seen.add(('product', out.dtype)))
+        loss = step(self, model, *args, **kwargs)
+        hook.remove()
+        seen.update(('weight', p.dtype) for p in model.parameters())
+        seen.update(('gradient', p.grad.dtype) for p in model.parameters() if p.grad is not None)
+        return loss
+    monkeypatch.setattr(train, 'SFTConfig', lambda **settings: config(**settings | dict(bf16=True)))
+    monkeypatch.setattr(train.PackedTrainer, 'training_step', look)
+    return seen
+
+
+def test_a_half_base_is_trained_in_float32(half, tmp_path, autocast):
+    "Weights and gradients in float32 under products in bfloat16; the checkpoints too; the model as its base is."
+    done = tuned(half, tmp_path, 'gpu')
+    assert autocast == {('product', torch.bfloat16), ('weight', torch.float32), ('gradient', torch.float32)}
+    base, last = load_file(half/'model.safetensors'), load_file(tmp_path/'checkpoints'/f'checkpoint-{done.best_step}'/'model.safetensors')
+    model, config = load_file(tmp_path/'model'/'model.safetensors'), json.loads((tmp_path/'model'/'config.json').read_text())
+    assert {w.dtype for w in last.values()} == {torch.float32} and {w.dtype for w in model.values()} == {torch.bfloat16} and config['dtype'] == 'bfloat16'
+    assert model.keys() == base.keys() and all(torch.equal(model[k], last[k].bfloat16()) for k in base)
+    wide = [k for k in base if base[k].dim() > 1]
+    def still(weights): return sum((weights[k] == base[k]).sum().item() for k in wide)/sum(base[k].numel() for k in wide)
+    assert still({k: base[k].float() + (last[k]-base[k].float())/done.steps for k in wide}) < .1 # a step moves them
+    assert still({k: (base[k].float() + (last[k]-base[k].float())/done.steps).bfloat16() for k in wide}) > .5 # and would be lost on most
+
+
+def test_a_half_base_resumes_at_the_same_bits(half, tmp_path):
+    "On a CPU, where it is loaded in float32."
+    done = tuned(half, tmp_path)
+    first = weights(tmp_path)
+    assert {w.dtype for w in load_file(tmp_path/'model'/'model.safetensors').values()} == {torch.bfloat16}
+    shutil.rmtree(tmp_path/'model'); shutil.rmtree(train.newest(tmp_path/'checkpoints'))
+    assert 0 < int(train.newest(tmp_path/'checkpoints').name.split('-')[1]) < done.steps
+    tuned(half, tmp_path)
+    assert weights(tmp_path) == first
+
+
+def test_updates_beside_a_half_base_are_whole(half, tmp_path, autocast):
+    tuned(half, tmp_path, 'gpu', replace(GENTLE, lora=2, learning_rate=1e-2))
+    assert ('gradient', torch.float32) in autocast and ('gradient', torch.bfloat16) not in autocast and ('weight', torch.bfloat16) in autocast
+    base, model = (load_file(f/'model.safetensors') for f in (half, tmp_path/'model'))
+    assert {w.dtype for w in model.values()} == {torch.bfloat16} and any(not torch.equal(model[k], base[k]) for k in base)
+
+
 def test_long_rows_are_dropped_and_counted(tmp_path):
     long = [{'messages': dialogue('What?', 'word '*200)}]*3
     assert run(tmp_path, replace(TRAINING, epochs=1), rows=ROWS+long).dropped == 3
@@ -172,8 +242,15 @@ def look(self, model, *args, **kwargs):
     seen.add((self.accelerator.num_processes, type(model).__name__))
     return step(self, model, *args, **kwargs)
 train.PackedTrainer.training_step = look
+read, tokenise = [], train.tokenise
+def count(tokenizer, rows, *args):
+    read.append(len(rows))
+    return tokenise(tokenizer, rows, *args)
+train.tokenise = count
 run(sys.argv[1], processes=int(sys.argv[2]))
-Path(sys.argv[1], 'seen%s.json' % os.environ.get('RANK', 0)).write_text(json.dumps(sorted(seen)))
+rank = os.environ.get('RANK', 0)
+Path(sys.argv[1], f'seen{rank}.json').write_text(json.dumps(sorted(seen)))
+Path(sys.argv[1], f'read{rank}.json').write_text(json.dumps(sum(read)))
 '''
 
 
@@ -186,11 +263,13 @@ def modules(tmp_path, monkeypatch):
 
 
 def test_two_processes_are_one_with_twice_the_accumulation(modules, unbroken):
+    "And only the first of them reads the rows."
     (modules/'worker.py').write_text(WORKER)
     _, tokenizer = toy()
-    assert len(train.pack(train.tokenise(tokenizer, ROWS[:HELD]), TRAINING.max_length, 1)[0]) % 2
+    assert len(train.pack(train.tokenise(tokenizer, ROWS[:HELD]), TRAINING.max_length, 1, modules/'packed.arrow')[0]) % 2
     train.launch('worker', [modules/'out', 2], 2, lambda line: None)
     for rank in (0, 1): assert json.loads((modules/'out'/f'seen{rank}.json').read_text()) == [[2, 'DistributedDataParallel']]
+    assert [json.loads((modules/'out'/f'read{rank}.json').read_text()) for rank in (0, 1)] == [len(ROWS)+HELD, 0]
     one, two = (json.loads((folder/'curve.json').read_text()) for folder in (unbroken[0], modules/'out'))
     assert [p['step'] for p in one] == [p['step'] for p in two] and [p['tokens'] for p in one] == [p['tokens'] for p in two]
     for a, b in zip(one, two, strict=True):
@@ -199,6 +278,13 @@ def test_two_processes_are_one_with_twice_the_accumulation(modules, unbroken):
 
 def test_fewer_processes_than_asked_for_is_an_error(tmp_path):
     with pytest.raises(HalaError, match='2 processes were asked for, 1 run'): run(tmp_path, processes=2)
+
+
+def test_low_rank_updates_are_not_sharded(tmp_path):
+    "Said before anything is read; one process shards nothing, and takes both."
+    with pytest.raises(HalaError, match='lora=2 and shard=True do not go together on 2 processes'):
+        run(tmp_path, replace(TRAINING, lora=2, shard=True), rows=lambda: pytest.fail('rows were read'), processes=2)
+    assert run(tmp_path, replace(TRAINING, lora=2, shard=True, max_steps=2)).steps == 2
 
 
 def test_launch_raises_with_the_last_words(modules):

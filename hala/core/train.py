@@ -6,10 +6,11 @@
 from __future__ import annotations
 import importlib.util, json, math, os, random, re, shutil, signal, subprocess, sys, time
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
-from itertools import accumulate, pairwise, takewhile
+from itertools import accumulate, islice, pairwise, takewhile
 from pathlib import Path
+import numpy as np, pyarrow as pa, pyarrow.compute as pc
 import torch, datasets
 from peft import LoraConfig, PeftModel, get_peft_model
 import torch.nn.functional as F
@@ -24,12 +25,13 @@ from trl.chat_template_utils import get_training_chat_template, has_generation_m
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from .pipeline import die_with_parent
 from .recipe import HalaError, seed_for
-from .store import progress, vouch, vouched
+from .store import progress, vouch, vouched, write_json
 
 # %% auto #0
-__all__ = ['FSDP2', 'packed_conv', 'sample_attention', 'samples_apart', 'packing_error', 'scratch', 'tokenise', 'to_read', 'pack',
-           'row_order', 'wrapped', 'samples_of', 'PackedTrainer', 'stalled', 'Watch', 'newest', 'best_of', 'drop_torn',
-           'Fit', 'adapted', 'fit', 'launch', 'last_words', 'processes_wanted', 'train_stage']
+__all__ = ['PIECE', 'SAMPLE', 'FSDP2', 'packed_conv', 'sample_attention', 'samples_apart', 'packing_error', 'scratch', 'tokenise',
+           'pieces', 'to_read', 'stored', 'lengths_of', 'pack', 'packed_rows', 'row_order', 'wrapped', 'samples_of',
+           'PackedTrainer', 'stalled', 'Watch', 'newest', 'best_of', 'drop_torn', 'Fit', 'adapted', 'stored_dtype',
+           'in_dtype', 'fit', 'launch', 'last_words', 'processes_wanted', 'train_stage']
 
 # %% ../../nbs/core/train.ipynb #a7218560
 _stock_conv = lfm2.causal_conv1d_fn
@@ -135,32 +137,87 @@ def _chats(tokenizer, chats:list, loss_on:str):
         yield ids[:end], labels[:end]
 
 # %% ../../nbs/core/train.ipynb #0cbc32ed
+PIECE = 50_000 # rows that are held as text at once; of a draw each piece is one pass over the table
+
+def pieces(rows, # list, or what has a length and `take`
+           order # row numbers
+          ): # yields lists of rows
+    "Rows in an order, some at a time."
+    for k in range(0, len(order), PIECE):
+        at = order[k:k+PIECE]
+        held = rows.take(at) if hasattr(rows, 'take') else [rows[i] for i in at]
+        for start in range(0, len(held), 500): yield held[start:start+500]
+
 def to_read(tokenizer, # with a chat template
-            rows:list, # {'messages': [...]} or {'text': ...}
+            rows, # {'messages': [...]} or {'text': ...}; list, or what has a length and `take`
             training, # a `Training`
-            loss_on:str='assistant' # or 'all'
-           )->list: # (token ids, labels) of each row
+            loss_on:str='assistant', # or 'all'
+            told=lambda done, total: None # called with rows
+           ): # yields (token ids, labels) of each row
     "The samples of a training: all of them, or a draw that lasts for `max_steps`."
-    enough, tokens, samples = training.max_steps*training.batch_tokens or math.inf, 0, []
-    drawn = random.Random(seed_for(training.seed, 'train', 'draw')).sample(rows, len(rows)) if training.max_steps else rows
-    for start in range(0, len(rows), 500):
-        if tokens >= enough: break
-        samples += (more := tokenise(tokenizer, drawn[start:start+500], loss_on))
-        tokens += sum(len(ids) for ids,_ in more if len(ids) <= training.max_length)
-    return samples
+    enough, tokens, done, every = training.max_steps*training.batch_tokens or math.inf, 0, 0, range(len(rows))
+    order = random.Random(seed_for(training.seed, 'train', 'draw')).sample(every, len(rows)) if training.max_steps else every
+    for some in pieces(rows, order):
+        if tokens >= enough: return
+        yield from (samples := tokenise(tokenizer, some, loss_on))
+        tokens += sum(len(ids) for ids,_ in samples if len(ids) <= training.max_length)
+        told(done := done+len(some), len(rows))
 
 # %% ../../nbs/core/train.ipynb #7b004a8b
-def pack(samples:list, # (token ids, labels)
+SAMPLE = pa.schema([(name, pa.list_(pa.int32())) for name in ('input_ids', 'labels')])
+
+def stored(samples, # (token ids, labels)
+           path:Path # file to write
+          )->datasets.Dataset: # mapped, not held
+    "Samples in a file."
+    samples = iter(samples)
+    with pa.OSFile(str(path), 'wb') as f, pa.ipc.new_stream(f, SAMPLE) as out:
+        while some := list(islice(samples, 500)): out.write_batch(pa.record_batch([list(c) for c in zip(*some)], schema=SAMPLE))
+    return datasets.Dataset.from_file(str(path))
+
+def lengths_of(rows:datasets.Dataset # samples, or packed
+              ): # array
+    "Tokens of each."
+    return pc.list_value_length(rows.data.column('input_ids')).to_numpy()
+
+def pack(samples, # (token ids, labels)
          max_length:int, # tokens of a row
-         seed:int # draws which samples come together
-        )->tuple: # (rows with input_ids, labels and seq_lengths; number of samples dropped)
+         seed:int, # draws which samples come together
+         path:Path # file to write
+        )->tuple: # (rows with input_ids, labels and seq_lengths; number of samples; of these, dropped)
     "Samples in rows of at most `max_length` tokens."
-    kept = [s for s in samples if len(s[0]) <= max_length]
-    if not kept: raise HalaError(f'none of {len(samples)} rows fits max_length={max_length}')
-    random.Random(seed).shuffle(kept)
     datasets.disable_progress_bars()
-    rows = pack_dataset(datasets.Dataset.from_dict(dict(input_ids=[s[0] for s in kept], labels=[s[1] for s in kept])), max_length)
-    return rows, len(samples)-len(kept)
+    found = stored(samples, aside := path.with_suffix('.samples'))
+    kept = np.flatnonzero(lengths_of(found) <= max_length).tolist()
+    if not kept: raise HalaError(f'none of {len(found)} rows fits max_length={max_length}')
+    random.Random(seed).shuffle(kept)
+    path.unlink(missing_ok=True) # of an attempt that died: `datasets` would take it for its own
+    rows = pack_dataset(found.select(kept), max_length, map_kwargs=dict(cache_file_name=str(path)))
+    aside.unlink()
+    return rows, len(found), len(found)-len(kept)
+
+# %% ../../nbs/core/train.ipynb #8e52b7d3
+def packed_rows(tokenizer, # with a chat template
+                train_rows, validation_rows, # lists, or functions that give the rows, called by the process that reads them
+                out:Path, # artifact in the making
+                training, # a `Training`
+                loss_on:str # 'assistant' or 'all'
+               )->tuple: # (training rows, validation rows, number of samples read for training; of these, dropped)
+    "What is trained on, packed by the first process and mapped by all. HalaError where nothing fits."
+    folder, seed = out/'checkpoints'/'packed', seed_for(training.seed, 'train', 'pack')
+    folder.mkdir(parents=True, exist_ok=True)
+    files, mark = [folder/'train.arrow', folder/'validation.arrow', folder/'read.json'], folder/'whole'
+    if os.environ.get('RANK', '0') != '0':
+        while not vouched(mark): time.sleep(.2)
+    elif not vouched(mark):
+        mark.unlink(missing_ok=True)
+        rows, held = (some() if callable(some) else some for some in (train_rows, validation_rows))
+        told = lambda done, total: progress(out, done, total, 'rows tokenised')
+        _, read, dropped = pack(to_read(tokenizer, rows, training, loss_on, told), training.max_length, seed, files[0])
+        every = replace(training, max_steps=0) # of what is held back nothing is left out
+        pack(to_read(tokenizer, held, every, loss_on), training.max_length, seed, files[1])
+        write_json(files[2], [read, dropped]); vouch(mark, files)
+    return *(datasets.Dataset.from_file(str(f)) for f in files[:2]), *json.loads(files[2].read_text())
 
 # %% ../../nbs/core/train.ipynb #162545e1
 def row_order(n:int, # packed rows
@@ -308,27 +365,45 @@ def adapted(model, # any causal language model of transformers
         torch.manual_seed(seed)
         return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2*rank, target_modules='all-linear', task_type='CAUSAL_LM'))
 
+# %% ../../nbs/core/train.ipynb #b7d2f96a
+def stored_dtype(model:Path # folder
+                )->torch.dtype|None: # None: its configuration does not say
+    "The type of the numbers that a model is stored in."
+    said = json.loads((Path(model)/'config.json').read_text(encoding='utf-8'))
+    name = said.get('dtype') or said.get('torch_dtype') # the second as it was called before transformers 5
+    return name and getattr(torch, name)
+
+def in_dtype(model, # of transformers
+             weights:dict|None, # of all processes; None: they are in the model
+             dtype:torch.dtype
+            )->dict|None: # None: as they are in the model
+    "Weights as they are to be stored; those that two layers share stay shared."
+    if weights is None and model.dtype == dtype: return None
+    once = {}
+    return {name: once.setdefault(w.data_ptr(), w.to(dtype)) if w.is_floating_point() else w for name, w in (weights or model.state_dict()).items()}
+
 # %% ../../nbs/core/train.ipynb #df08007b
 def fit(model, # any causal language model of transformers; changed in place
         tokenizer, # with a chat template
-        train_rows:list, # {'messages': [...]} or {'text': ...}
-        validation_rows:list, # the same, never trained on
+        train_rows, # {'messages': [...]} or {'text': ...}: list, what has a length and `take`, or a function that gives one
+        validation_rows, # the same, never trained on
         out, # folder: gets model/, curve.json and checkpoints/ (the caller removes these)
         training, # a `Training`
         *, loss_on:str='assistant', # or 'all'
-        processes:int=1 # how many were asked for; more than one: started by `launch`
+        processes:int=1, # how many were asked for; more than one: started by `launch`
+        dtype:torch.dtype|None=None # of the weights when they are written; None: as they came
        )->Fit: # steps, losses and speed
     "Train from the newest whole checkpoint, or from the start; the weights with the lowest validation loss are kept."
     out = Path(out); out.mkdir(parents=True, exist_ok=True)
     logging.disable_progress_bar(); logging.set_verbosity_error() # it would report a tied head, which no checkpoint holds, as missing
     per_step = _rows_a_step(training, processes)
-    read = to_read(tokenizer, train_rows, training, loss_on)
-    rows, dropped = pack(read, training.max_length, seed_for(training.seed, 'train', 'pack'))
-    validation, _ = pack(tokenise(tokenizer, validation_rows, loss_on), training.max_length, seed_for(training.seed, 'train', 'pack'))
+    if processes > 1: die_with_parent() # should the launcher be killed, no worker stays behind, not even one that waits for the rows
+    rows, validation, read, dropped = packed_rows(tokenizer, train_rows, validation_rows, out, training, loss_on)
     order = row_order(len(rows), training.epochs, per_step, seed_for(training.seed, 'train', 'order'))
-    steps, lengths = min(len(order)//per_step, training.max_steps or len(order)), [sum(s) for s in rows['seq_lengths']]
+    steps, lengths = min(len(order)//per_step, training.max_steps or len(order)), lengths_of(rows).tolist()
     tokens = [0, *accumulate(sum(lengths[i] for i in order[s*per_step:(s+1)*per_step]) for s in range(steps))]
-    if training.lora: model = adapted(model, training.lora, seed_for(training.seed, 'train', 'lora'))
+    dtype = dtype or model.dtype
+    model = adapted(model, training.lora, seed_for(training.seed, 'train', 'lora')) if training.lora else model.float()
     trainer = PackedTrainer(model, args=_config(out, training, steps, per_step//processes, processes), train_dataset=rows.select(order[:steps*per_step]),
                             eval_dataset=validation, processing_class=tokenizer, callbacks=[Watch(out, training.patience)])
     trainer.processes, trainer.shard, trainer.packed = processes, training.shard, training.packing
@@ -338,11 +413,14 @@ def fit(model, # any causal language model of transformers; changed in place
     if trainer.args.process_index == 0: drop_torn(out/'checkpoints')
     trainer.accelerator.wait_for_everyone()
     with samples_apart(model) if training.packing else nullcontext(): first = _run(trainer, newest(out/'checkpoints'), training.patience)
-    return _save(trainer, tokenizer, out, tokens, len(read), dropped, first, time.perf_counter()-begun)
+    return _save(trainer, tokenizer, out, dtype, tokens, read, dropped, first, time.perf_counter()-begun)
 
 # %% ../../nbs/core/train.ipynb #73337a28
 def _rows_a_step(training, processes:int)->int:
     "Packed rows of one optimizer step, over all processes."
+    if training.lora and training.shard and processes > 1:
+        raise HalaError(f'lora={training.lora} and shard=True do not go together on {processes} processes: '
+                        'with shard=False each holds the frozen weights, with lora=0 every weight is trained')
     n, world = training.batch_tokens//training.max_length, int(os.environ.get('WORLD_SIZE', 1))
     if world != processes: raise HalaError(f'{processes} processes were asked for, {world} run: start them with hala.core.train.launch')
     if n*training.max_length != training.batch_tokens or n%processes or not n:
@@ -362,7 +440,6 @@ def _know_numbered_cpus()->None:
 
 def _run(trainer, last:Path|None, patience:int)->int: # the step it began at
     "Train, or finish a run that had already ended."
-    if trainer.args.world_size > 1: die_with_parent() # should the launcher be killed, no worker stays behind
     if trainer.args.world_size > 1 and trainer.args.use_cpu: _know_numbered_cpus()
     state = TrainerState.load_from_json(last/'trainer_state.json') if last else None
     if state and (state.global_step >= trainer.args.max_steps or stalled(_validation(state), patience)):
@@ -371,7 +448,7 @@ def _run(trainer, last:Path|None, patience:int)->int: # the step it began at
     return state.global_step if state else 0
 
 # %% ../../nbs/core/train.ipynb #fcf0548a
-def _save(trainer, tokenizer, out:Path, tokens:list, rows:int, dropped:int, first:int, seconds:float)->Fit:
+def _save(trainer, tokenizer, out:Path, dtype:torch.dtype, tokens:list, rows:int, dropped:int, first:int, seconds:float)->Fit:
     "Write model/, curve.json and fit.json."
     curve = {}
     for h in trainer.state.log_history:
@@ -381,7 +458,8 @@ def _save(trainer, tokenizer, out:Path, tokens:list, rows:int, dropped:int, firs
     if isinstance(trainer.model, PeftModel): trainer.model = trainer.model.merge_and_unload()
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if isinstance(trainer.model_wrapped, FSDPModule) else None # of all processes
     if trainer.args.process_index == 0:
-        trainer.model.save_pretrained(out/'model', state_dict=weights); tokenizer.save_pretrained(out/'model')
+        trainer.model.save_pretrained(out/'model', state_dict=in_dtype(trainer.model, weights, dtype)); tokenizer.save_pretrained(out/'model')
+        trainer.model.config.dtype = dtype; trainer.model.config.save_pretrained(out/'model') # the first names the type of training
         (out/'curve.json').write_text(json.dumps(curve, indent=1))
     best, last = min((p for p in curve if p['validation_loss'] is not None), key=lambda p: p['validation_loss']), curve[-1]
     done = Fit(last['step'], best['step'], last['tokens'], last['loss'], best['validation_loss'], seconds,
