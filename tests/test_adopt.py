@@ -1,11 +1,13 @@
 "A run that starts from what somebody else made."
 import json
 import shutil
+import sys
 
 import pytest
 from conftest import PROBE, hala
 
 from hala import cli, sft, sources
+from hala.core import adopt as adopting
 from hala.core.adopt import adopt
 from hala.core.licences import restrictions, sources_behind
 from hala.core.pipeline import plan, run_stage
@@ -88,6 +90,30 @@ def test_licences_of_their_cards(runs, model, tmp_path):
 def test_what_cannot_be_adopted(runs, what, says, monkeypatch):
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
     with pytest.raises(HalaError, match=says): adopt(plan('probe', runs), what)
+
+
+@pytest.mark.parametrize('what', ['03=nobody/nothing', '04=nobody/nothing'])
+def test_what_is_out_of_reach_is_said_in_the_words_of_adopting(runs, what, monkeypatch):
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
+    with pytest.raises(HalaError) as e: adopt(plan('probe', runs), what)
+    said, stage = str(e.value), what[:2]
+    assert said.startswith(f'--adopt {what}: no file or folder, and not reachable') and said.endswith(f'write --adopt {stage}=FOLDER')
+    assert 'Folder(' not in said and '--set' not in said and len(said.splitlines()) == 1
+
+
+def test_a_corpus_of_the_hub_without_datasets(runs, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'datasets', None) # as where it is not installed
+    with pytest.raises(HalaError, match=r"^--adopt 04=a/b: reading a data set of the hub needs datasets; pip install 'hala\[train\]', or download it"):
+        adopt(plan('probe', runs), '04=a/b')
+
+
+def test_a_corpus_is_written_in_parts(runs, tmp_path, monkeypatch):
+    "However many rows a part has, the rows and the key are the same."
+    whole = adopt(plan('probe', runs), f'04={corpus(tmp_path, 50)}')
+    monkeypatch.setattr(adopting, 'SLICE', 20)
+    parts = adopt(plan('probe', str(tmp_path/'other')), f'04={tmp_path/"corpus.jsonl"}')
+    assert [p.name for p in sorted(parts.glob('corpus-*'))] == [f'corpus-{k:05d}.parquet' for k in range(3)] and whole.name == parts.name
+    assert read_rows(parts/'corpus.parquet') == read_rows(whole/'corpus.parquet') and manifest(parts)['rows'] == dict(kept=50, rejected={}, **{'in': 50})
 
 
 def test_a_folder_that_holds_no_model(runs, tmp_path):

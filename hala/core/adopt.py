@@ -4,16 +4,19 @@
 
 # %% ../../nbs/core/adopt.ipynb #bb8356df
 from __future__ import annotations
-import json, re, shutil
+import hashlib, json, re, shutil
 from dataclasses import replace
+from functools import partial
+from itertools import chain, count, islice
 from pathlib import Path
 from .pipeline import Plan, adopted_by, graph
 from .recipe import HalaError, Pretrained, sorted_out
-from .store import key_of, listing, making, write_json, write_rows
-from .text import SHAPES, WHO, conversation, read_hub, read_tables, row, shape_of
+from .store import SLICE, canonical, key_of, listing, making, write_json, write_rows
+from .text import ABOUT, READERS, SHAPES, WHO, conversation, read_tables, row, shape_of
 
 # %% auto #0
-__all__ = ['MODELS', 'ROWS', 'adoptable', 'card_licence', 'card_of', 'one_held', 'own_rows', 'adopt', 'put_rows', 'put_model']
+__all__ = ['MODELS', 'ROWS', 'adoptable', 'card_licence', 'card_of', 'out_of_reach', 'hub_records', 'file_records',
+           'key_of_records', 'one_held', 'sides_of', 'own_rows', 'adopt', 'model_of', 'put_rows', 'put_model']
 
 # %% ../../nbs/core/adopt.ipynb #4d6b71c5
 MODELS, ROWS = ('teacher', 'judge', 'base', '01_compress', '03_translator', '05_sft', '06_merge'), {'02_bilingual': 'pairs', '04_corpus': 'corpus'}
@@ -52,35 +55,88 @@ def card_of(path:Path, id:str, # folder or file, where there is one; as given
     try: return Path(hf_hub_download(id, 'README.md', repo_type=kind, revision=revision))
     except Exception: return None # a repository without a card, or a hub out of reach: the licence is then unknown, and said to be
 
-# %% ../../nbs/core/adopt.ipynb #7741a9f1
-def one_held(rows:list # of a table
-            )->list: # the same; where there are several, one at least is for validation
-    "Of few rows the lot may draw none, and early stopping needs one to look at."
-    held = len(rows) < 2 or any(r['split'] == 'validation' for r in rows)
-    return rows if held else [*rows[:-1], dict(rows[-1], split='validation')]
+# %% ../../nbs/core/adopt.ipynb #f2a6d834
+def out_of_reach(id:str, what:str, # as given; 'data set' or 'model'
+                 stage:str, # as it was named
+                 e:Exception
+                )->HalaError:
+    "Nobody there, and what to do about it."
+    if isinstance(e, ModuleNotFoundError): said, then = f'reading a {what} of the hub needs {e.name}', "pip install 'hala[train]', or download it"
+    else: said, then = f'no file or folder, and not reachable on the hub as a {what} ({type(e).__name__})', 'log in, or download it'
+    return HalaError(f'--adopt {stage}={id}: {said}; {then} and write --adopt {stage}=FOLDER')
 
-def own_rows(records:list, # of a table
+def hub_records(id:str, stage:str # data set; as it was named
+               )->tuple: # (function that gives the records, commit)
+    "A data set of the hub, read as it arrives. HalaError where it is not to be had."
+    try:
+        from datasets import load_dataset
+        from huggingface_hub import HfApi
+        commit = HfApi().dataset_info(id).sha
+        stream = load_dataset(id, split='train', revision=commit, streaming=True)
+    except Exception as e: raise out_of_reach(id, 'data set', stage, e) from None
+    def records():
+        try: yield from stream
+        except Exception as e: raise out_of_reach(id, 'data set', stage, e) from None
+    return records, commit
+
+def file_records(path:Path # file or folder
+                ): # yields dicts
+    "The records of `read_tables`, Parquet files piece by piece. HalaError where they cannot be read."
+    import pyarrow as pa, pyarrow.parquet as pq
+    files = sorted(p for p in path.rglob('*') if p.suffix in READERS and p.name not in ABOUT) if path.is_dir() else [path]
+    for f in files or [path]:
+        if f.suffix != '.parquet': yield from read_tables(f); continue
+        try:
+            for batch in pq.ParquetFile(f).iter_batches(SLICE): yield from batch.to_pylist()
+        except (pa.ArrowInvalid, OSError) as e: raise HalaError(f'{f}: not a Parquet file ({str(e).splitlines()[0]})') from None
+
+def key_of_records(records # yields dicts
+                  )->str: # that of `key_of(dict(adopted='folder', content=[*records]))`
+    "The key of rows that lie here: their content, one row at a time."
+    found, comma = hashlib.sha256(b'{"adopted": "folder", "content": ['), b''
+    for r in records: found.update(comma + canonical(r).encode()); comma = b', '
+    return (found.update(b']}') or found).hexdigest()[:16]
+
+# %% ../../nbs/core/adopt.ipynb #7741a9f1
+def one_held(rows # yields rows of a table
+            ): # yields the same; where there are several, one at least is for validation
+    "Of few rows the lot may draw none, and early stopping needs one to look at."
+    last, n, held = None, 0, False
+    for r in rows:
+        if n: yield last
+        last, n, held = r, n+1, held or r['split'] == 'validation'
+    if n: yield last if held or n < 2 else dict(last, split='validation')
+
+def sides_of(records, # yields dicts
+             head:list, # the first of them
+             artifact:str, # '02_bilingual' or '04_corpus'
+             id:str # where they come from
+            ): # yields (English, Arabic)
+    "What is English in a record, and what Arabic. HalaError where the columns are none that are known."
+    if artifact == '02_bilingual':
+        for p in (r.get('translation', r) for r in records):
+            missing = [c for c in ('en', 'ar') if not p.get(c)]
+            if missing: raise HalaError(f'{id}: pairs need the columns en and ar; {missing[0]} is missing')
+            yield p['en'], p['ar']
+        return
+    shape = shape_of(head)
+    if shape.name in ('text', 'preference'): raise HalaError(f'{id}: a corpus is conversations, not {shape.name}')
+    listed = shape.name not in [name for name, _ in SHAPES]
+    def talk(r): return conversation(r[shape.columns[-1]]) if listed else [dict(role=WHO[c], content=r[c]) for c in shape.columns if r.get(c)]
+    for r in records: yield None, talk(r)
+
+def own_rows(records, # yields dicts
              artifact:str, # '02_bilingual' or '04_corpus'
              id:str, revision:str|None, # where they come from
              licence:str='unknown' # of their card
-            )->list: # rows, all kept
-    "Somebody's rows in our schema. HalaError where the columns are none that are known."
-    if not records: raise HalaError(f'{id}: no rows')
-    taken = dict(verdict='kept', reason=None)
-    if {'source_id', 'messages', 'split'} <= set(records[0]): return one_held([dict(r, licence=r.get('licence') or licence, **taken) for r in records])
-    if artifact == '02_bilingual':
-        pairs = [r.get('translation', r) for r in records]
-        missing = [c for c in ('en', 'ar') if any(not p.get(c) for p in pairs)]
-        if missing: raise HalaError(f'{id}: pairs need the columns en and ar; {missing[0]} is missing')
-        sides = [(p['en'], p['ar']) for p in pairs]
-    else:
-        shape = shape_of(records)
-        if shape.name in ('text', 'preference'): raise HalaError(f'{id}: a corpus is conversations, not {shape.name}')
-        listed = shape.name not in [name for name, _ in SHAPES]
-        def talk(r): return conversation(r[shape.columns[-1]]) if listed else [dict(role=WHO[c], content=r[c]) for c in shape.columns if r.get(c)]
-        sides = [(None, talk(r)) for r in records]
-    rows = [row(id, str(n), 'train', en, ar, revision=revision, licence=licence, verdict='kept') for n, (en, ar) in enumerate(sides)]
-    return one_held(sorted_out(rows, 'train', 0.01, ()))
+            ): # yields rows, all kept
+    "Somebody's rows in our schema. HalaError where there are none."
+    records = iter(records)
+    if not (head := list(islice(records, 100))): raise HalaError(f'{id}: no rows')
+    every, taken = chain(head, records), dict(verdict='kept', reason=None)
+    def ours(n, en, ar): return row(id, str(n), 'train', en, ar, revision=revision, licence=licence, verdict='kept')
+    if {'source_id', 'messages', 'split'} <= set(head[0]): yield from one_held(dict(r, licence=r.get('licence') or licence, **taken) for r in every)
+    else: yield from one_held(sorted_out([ours(n, *s)], 'train', 0.01, ())[0] for n, s in enumerate(sides_of(every, head, artifact, id)))
 
 # %% ../../nbs/core/adopt.ipynb #ef751d20
 def adopt(p:Plan, # of a size
@@ -89,35 +145,46 @@ def adopt(p:Plan, # of a size
     "Make an artifact of what somebody else made, and have the run use it. HalaError where it is not to be had, or is none."
     p = replace(p, graph=graph(p.recipe)) # whole: of what is adopted already, the origins fell out
     artifact, id = adoptable(p, what)
-    path, home = Path(id).expanduser(), p.home(artifact)
-    if artifact in ROWS: records, revision = (read_tables(path, 0), None) if path.exists() else read_hub(id, '', 'train', None, 0)
-    else: folder, revision = Pretrained(id).fetch(artifact)
-    content = revision or [(f['path'], f['sha256']) for f in listing(folder)] if artifact not in ROWS else revision or records
-    key = key_of(dict(adopted=id if revision else 'folder', content=content))
+    path, home, stage, rows = Path(id).expanduser(), p.home(artifact), what.partition('=')[0], artifact in ROWS
+    if rows: records, revision = (partial(file_records, path), None) if path.exists() else hub_records(id, stage)
+    else: folder, revision = model_of(id, artifact, stage)
+    key = key_of(dict(adopted=id, content=revision)) if revision else key_of_records(records()) if rows else \
+        key_of(dict(adopted='folder', content=[(f['path'], f['sha256']) for f in listing(folder)]))
     about = dict(schema=1, family=p.recipe.family, size=p.recipe.size, stage=p.graph[artifact].stage, artifact=artifact, recipe={}, inputs={}, code='')
     if not (home/key/'manifest.json').exists():
         with making(home, key, about) as (part, report):
-            licence = card_licence(card_of(path if artifact in ROWS else folder, id, revision, 'dataset' if artifact in ROWS else 'model'))
-            rows = own_rows(records, artifact, id if revision else path.name, revision, licence) if artifact in ROWS else [] # equal rows anywhere: equal bytes
-            if artifact in ROWS: put_rows(part, artifact, rows)
-            else: put_model(part, artifact, folder)
-            report.update(adopted=dict(id=id, revision=revision), licences=sorted({r['licence'] for r in rows}) or [licence],
-                          rows={'in': len(rows), 'kept': len(rows), 'rejected': {}})
+            licence = card_licence(card_of(path if rows else folder, id, revision, 'dataset' if rows else 'model'))
+            named = id if revision else path.name # equal rows anywhere: equal bytes
+            found = put_rows(part, artifact, own_rows(records(), artifact, named, revision, licence)) if rows else put_model(part, artifact, folder, licence)
+            report.update(found, adopted=dict(id=id, revision=revision))
     p.run.mkdir(parents=True, exist_ok=True)
     write_json(p.run/'adopted.json', {**adopted_by(p.run), artifact: key})
     return home/key
 
-def put_rows(part:Path, artifact:str, rows:list # in our schema
-            )->None:
-    "A table where its stage would have put it."
-    write_rows(part/f'{ROWS[artifact]}.parquet', rows)
-    write_rows(part/'rejects.parquet', [])
+def model_of(id:str, artifact:str, stage:str # as given; the last as it was named
+            )->tuple: # (folder, commit or None)
+    "A folder, or a model of the hub. HalaError where it is neither."
+    try: return Pretrained(id).fetch(artifact)
+    except HalaError as e: raise out_of_reach(id, 'model', stage, e.__context__ or e) from None
 
-def put_model(part:Path, artifact:str, folder:Path # of the model
-             )->None:
+def put_rows(part:Path, artifact:str, rows # yields rows, in our schema
+            )->dict: # rows and licences, for the manifest
+    "A table in parts, where its stage would have put it."
+    done, licences, rows = 0, set(), iter(rows)
+    for k in count():
+        if not (some := list(islice(rows, SLICE))): break
+        write_rows(part/f'{ROWS[artifact]}-{k:05d}.parquet', some)
+        done += len(some); licences |= {r['licence'] for r in some}
+    write_rows(part/'rejects.parquet', [])
+    return dict(rows={'in': done, 'kept': done, 'rejected': {}}, licences=sorted(licences))
+
+def put_model(part:Path, artifact:str, folder:Path, # of the model
+              licence:str # of its card
+             )->dict: # rows and licences, for the manifest
     "A model where its stage would have put it, with no translations beside it. HalaError where it has no safetensors."
     if not any(folder.glob('*.safetensors')): raise HalaError(f'{folder} holds no *.safetensors; other formats can run code and are not loaded')
     def left_out(_, names): return [n for n in names if n.startswith('.') or n.endswith(('.bin', '.pt', '.pth', '.py'))]
     shutil.copytree(folder, part/'model', dirs_exist_ok=True, ignore=left_out)
     if artifact in ('01_compress', '03_translator'): write_rows(part/'translations.parquet', []) # none were made here
     if artifact == '01_compress': (part/'errors.json').write_text(json.dumps([]))
+    return dict(rows={'in': 0, 'kept': 0, 'rejected': {}}, licences=[licence])

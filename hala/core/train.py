@@ -132,9 +132,9 @@ def _chats(tokenizer, chats:list, loss_on:str):
     out = tokenizer.apply_chat_template(chats, chat_template=template, return_dict=True, return_assistant_tokens_mask=True)
     for chat,ids,mask in zip(chats, out['input_ids'], out['assistant_masks'], strict=True):
         if not any(mask): raise HalaError(f'no assistant message to learn from in {str(chat)[:80]!r}')
-        labels = ids if loss_on == 'all' else [i if m else -100 for i,m in zip(ids, mask, strict=True)]
-        end = max(n for n,label in enumerate(labels, 1) if label != -100) # nothing that is learned comes after, so it need not be read
-        yield ids[:end], labels[:end]
+        if loss_on == 'all': yield ids, ids; continue
+        end = len(mask)-mask[::-1].index(1) # nothing that is learned comes after, so it need not be read
+        yield ids[:end], [i if m else -100 for i,m in zip(ids[:end], mask[:end], strict=True)]
 
 # %% ../../nbs/core/train.ipynb #0cbc32ed
 PIECE = 50_000 # rows that are held as text at once; of a draw each piece is one pass over the table
