@@ -114,7 +114,7 @@ def test_a_row_that_kills_is_rejected(forker, unbroken, monkeypatch, capsys):
     folder = forker.folder('04', 'deadly')
     deadly = json.loads(asked(unbroken('04')[0])[1])[1] # a whole text, not a sentence of one that is asked again
 
-    def run_notebook(p, stage, override):
+    def run_notebook(p, stage, override, mark):
         code, _, said = forker.ask(folder, stage, deadly=deadly)
         assert code in (0, -signal.SIGKILL), said
         return code or None

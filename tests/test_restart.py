@@ -1,4 +1,5 @@
 "A run that is stopped, or whose kernel is killed: nothing is left behind, nothing is lost, and the last line says how to go on."
+import json
 import os
 import re
 import shlex
@@ -7,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
 from conftest import PROBE, ROOT, files, hala, made, without
 
 from hala.core.pipeline import MARK, SAME, started
+from hala.core.store import ended, orphaned
 
 
 def begin(runs, *arguments):
@@ -81,6 +83,51 @@ def test_killed_kernel_is_started_again(copied):
     assert run.returncode == 0, said
     assert said.count('its kernel was killed by signal 9 (out of memory?); started again') == 1
     assert files(made(copied, '05_sft')) == held['05_sft']
+
+
+def cell(runs):
+    "What a notebook runs for stage 05."
+    return f"from hala.core.pipeline import run_stage; import hala.sft; run_stage('05', hala.sft.MAKERS, size='probe', runs={str(runs)!r})"
+
+
+@contextmanager
+def in_a_kernel():
+    "The client of a kernel as Jupyter starts it."
+    from jupyter_client.manager import start_new_kernel
+    manager, client = start_new_kernel(env={**os.environ, 'HALA_RECIPES': str(PROBE)}, cwd=ROOT)
+    try: yield client
+    finally: client.stop_channels(); manager.shutdown_kernel(now=True)
+
+
+def test_training_survives_its_kernel(copied):
+    "A kernel is killed while it trains: the training goes on, whoever runs the cell again waits for it, and the bytes are those of an unbroken run."
+    held = without(copied, '05_sft')
+    home = copied/'probe/probe/05_sft'
+    with in_a_kernel() as client:
+        client.execute(cell(copied))
+        for _ in range(1200):
+            if list(home.glob('*.part/checkpoints/checkpoint-*/whole')): break
+            time.sleep(.1)
+        part, = home.glob('*.part')
+        by = json.loads((part/'holder.json').read_text())
+        child, kernel = psutil.Process(by['pid']), psutil.Process(by['trains_for'])
+        assert 'hala.sft' in child.cmdline() and 'ipykernel' in ' '.join(kernel.cmdline()) and not orphaned(by)
+        kernel.kill()
+        while not ended(kernel.pid): time.sleep(.05)
+        steps = json.loads((part/'progress.json').read_text())['done']
+        assert child.is_running() and orphaned(by)
+    said = []
+    with in_a_kernel() as client:
+        client.execute_interactive(cell(copied), timeout=600, output_hook=lambda m: said.extend(
+            [m['content'].get('text', ''), *m['content'].get('traceback', ())]))
+    said = ''.join(said)
+    assert f"process {child.pid} has trained here since" in said and ended(child.pid), said
+    assert steps < recipe_steps(part.parent/part.stem) and files(made(copied, '05_sft')) == held['05_sft']
+
+
+def recipe_steps(artifact):
+    "Optimizer steps of a finished training."
+    return json.loads((artifact/'fit.json').read_text())['steps']
 
 
 def test_gives_up_after_three_deaths_without_progress(copied):

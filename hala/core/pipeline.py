@@ -11,17 +11,17 @@ from functools import cache
 from pathlib import Path
 from .recipe import HalaError, Recipe, Scratch, recipe, recipes
 from .store import (Journal, UNLISTED, believed, canonical, code_key, deaths, key_of, making, manifest, meaning, need_whole, replay, row_states, sha256,
-                             write_json, write_step, write_text)
+                             write_json, write_step, write_text, writer)
 from .trust import blank_notebook, blanked, refuse_secrets
 
 # %% auto #0
-__all__ = ['STAGES', 'TOGETHER', 'LEARNED', 'TOLD_OF', 'code_key', 'RESULTS', 'MARK', 'INHERITED', 'SAME', 'HALVINGS', 'RESTARTS',
-           'Node', 'graph', 'needed', 'keys', 'project', 'runs_folder', 'Plan', 'adopted_by', 'plan', 'Job',
-           'need_inputs', 'need_disk', 'licences_behind', 'make_artifact', 'from_scratch', 'die_with_parent',
-           'train_apart', 'run_stage', 'note_run', 'in_use', 'note_files', 'results', 'injected', 'asked',
-           'add_arguments', 'settle_environment', 'stage_main', 'notebooks', 'check_export', 'watch', 'drawn',
-           'started', 'end', 'stoppable', 'again', 'kernel_class', 'run_notebook', 'failure', 'written', 'cause',
-           'execute', 'hala_run', 'set_aside', 'need_inputs_before', 'stale_rows', 'status']
+__all__ = ['STAGES', 'TOGETHER', 'LEARNED', 'TOLD_OF', 'code_key', 'RESULTS', 'TRAINS_FOR', 'MARK', 'INHERITED', 'SAME',
+           'HALVINGS', 'RESTARTS', 'Node', 'graph', 'needed', 'keys', 'project', 'runs_folder', 'Plan', 'adopted_by',
+           'plan', 'Job', 'need_inputs', 'need_disk', 'licences_behind', 'make_artifact', 'from_scratch',
+           'die_with_parent', 'train_apart', 'run_stage', 'note_run', 'in_use', 'note_files', 'results', 'injected',
+           'in_kernel', 'asked', 'add_arguments', 'settle_environment', 'stage_main', 'notebooks', 'check_export',
+           'watch', 'drawn', 'started', 'end', 'stoppable', 'again', 'kernel_class', 'run_notebook', 'failure',
+           'written', 'cause', 'execute', 'hala_run', 'set_aside', 'need_inputs_before', 'stale_rows', 'status']
 
 # %% ../../nbs/core/pipeline.ipynb #a6d0a5ca
 STAGES = {'00': 'sources', '01': 'compress', '02': 'bilingual', '03': 'translator', '04': 'corpus', '05': 'sft', '06': 'merge',
@@ -332,6 +332,11 @@ def injected()->list: # names
     assigned = [node for c in cells for node in ast.parse(c).body if isinstance(node, ast.Assign)]
     return [target.id for node in assigned for target in node.targets if isinstance(target, ast.Name)]
 
+def in_kernel()->bool:
+    "Whether this is a Jupyter kernel, which may be gone before its work is done."
+    try: return 'IPKernelApp' in get_ipython().config
+    except NameError: return False
+
 def asked(size, runs, name, override # as papermill or the reader set them
          )->dict: # the four, as text
     "The parameters of a stage notebook, checked. HalaError where one is unknown or cannot be."
@@ -364,6 +369,8 @@ def settle_environment(a # parsed arguments
     if a.processes: os.environ['HALA_PROCESSES'] = str(a.processes)
 
 # %% ../../nbs/core/pipeline.ipynb #60bb609e
+TRAINS_FOR = 'HALA_TRAINS_FOR' # the environment variable of a training that may outlive who started it: that process
+
 def stage_main(stage:str, # its number
                makers:dict, # as for `run_stage`
                worker=None # function of a Job: what one of several training processes does
@@ -374,9 +381,11 @@ def stage_main(stage:str, # its number
     a = parser.parse_args()
     try:
         settle_environment(a); call = dict(size=a.size, runs=a.runs, name=a.name, override='; '.join(a.set))
-        if 'RANK' in os.environ and worker:
-            p = plan(**call); name = p.of(stage)[0]
-            return worker(Job(p.recipe, name, need_inputs(p, name), p.home(name)/f'{p.keys[name]}.part', {}, ()))
+        if worker and ('RANK' in os.environ or TRAINS_FOR in os.environ):
+            p = plan(**call); name = p.of(stage)[0]; part = p.home(name)/f'{p.keys[name]}.part'
+            if (whom := os.environ.get(TRAINS_FOR)) and os.environ.get('RANK', '0') == '0':
+                write_json(part/'holder.json', dict(writer(), trains_for=int(whom)))
+            return worker(Job(p.recipe, name, need_inputs(p, name), part, {}, ()))
         artifacts = plan(**call).of(stage)
         if a.only and a.only not in artifacts: raise HalaError(f'--only {a.only}: stage {stage} makes {", ".join(artifacts)}')
         done = run_stage(stage, makers, **call, only=a.only)
@@ -464,7 +473,7 @@ def end(mark:str, # of a stage
 @contextmanager
 def stoppable(mark:str # of the stage that runs inside
              ):
-    "Ctrl-C, and a request to end, end what the stage has started; then KeyboardInterrupt."
+    "At the end nothing that the stage has started is left; Ctrl-C, and a request to end, end it at once, then KeyboardInterrupt."
     on_main = threading.current_thread() is threading.main_thread() # Python hands signals to no other
     heard = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if on_main and signal.getsignal(s) != signal.SIG_IGN]
     def stop(number, frame):
@@ -474,6 +483,7 @@ def stoppable(mark:str # of the stage that runs inside
     before = {s: signal.signal(s, stop) for s in heard}
     try: yield
     finally:
+        end(mark)
         for s, handler in before.items(): signal.signal(s, handler)
 
 # %% ../../nbs/core/pipeline.ipynb #22b85048
@@ -512,15 +522,16 @@ def kernel_class(sockets:str, # folder
 # %% ../../nbs/core/pipeline.ipynb #024a71a1
 def run_notebook(p:Plan, # of a size
                  stage:str, # to run
-                 override:str # as given
+                 override:str, # as given
+                 mark:str # of what the stage starts
                 )->int|None: # None: it ran to its end; else the exit status of a kernel that died, negative: the number of a signal
     "A stage's notebook, run into the run's folder and cleared of secrets. HalaError where it fails."
     import papermill
     from papermill.exceptions import PapermillExecutionError
     source = notebooks()/f'{stage}_{STAGES[stage]}.ipynb'; target = p.run/source.name
-    parameters, seen, mark = dict(size=p.recipe.size, name=p.name, override=override), [], f'{os.getpid()}-{time.time_ns()}'
+    parameters, seen = dict(size=p.recipe.size, name=p.name, override=override), []
     p.run.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='hala-') as sockets, drawn(p, stage), stoppable(mark):
+    with tempfile.TemporaryDirectory(prefix='hala-') as sockets, drawn(p, stage):
         kernel = kernel_class(sockets, {MARK: mark, 'HALA_RUNS': str(p.runs)}, seen)
         # on a busy machine a kernel takes minutes to start; asked politely, torch takes 3 seconds to go
         try: papermill.execute_notebook(str(source), str(target), parameters, progress_bar=False, cwd=str(source.parent), kernel_name='python3',
@@ -530,7 +541,6 @@ def run_notebook(p:Plan, # of a size
             if not seen or seen[-1].poll() is None: raise
             return seen[-1].returncode
         finally:
-            end(mark)
             if target.exists() and blank_notebook(target): print(f'{target.name} showed a secret: blanked', flush=True)
             note_files(p.run, target.name)
 
@@ -569,16 +579,17 @@ def execute(p:Plan, # of a size
            )->None:
     "Run a stage's notebook; where its kernel dies, start it again. HalaError where it fails, or dies over and over."
     rows = p.runs/p.recipe.family/'rows'
-    gained, begun, stuck, same = written(p, stage), deaths(rows), 0, 0
-    for _ in range(RESTARTS):
-        if (status := run_notebook(p, stage, override)) is None: return
-        now, left = written(p, stage), deaths(rows)
-        stuck = stuck+1 if now == gained else 1
-        same = same+1 if (now, left) == (gained, begun) else 1
-        gained, begun = now, left
-        if same == SAME or stuck == HALVINGS: often = f'{max(same, stuck)} times in a row without getting further'; break
-        print(f'{stage} {STAGES[stage]}: its kernel {cause(status)}; started again, it goes on from what is written', flush=True)
-    else: often = f'{RESTARTS} times'
+    gained, begun, stuck, same, mark = written(p, stage), deaths(rows), 0, 0, f'{os.getpid()}-{time.time_ns()}'
+    with stoppable(mark):
+        for _ in range(RESTARTS):
+            if (status := run_notebook(p, stage, override, mark)) is None: return
+            now, left = written(p, stage), deaths(rows)
+            stuck = stuck+1 if now == gained else 1
+            same = same+1 if (now, left) == (gained, begun) else 1
+            gained, begun = now, left
+            if same == SAME or stuck == HALVINGS: often = f'{max(same, stuck)} times in a row without getting further'; break
+            print(f'{stage} {STAGES[stage]}: its kernel {cause(status)}; started again, it goes on from what is written', flush=True)
+        else: often = f'{RESTARTS} times'
     raise HalaError(f'stage {stage} ({STAGES[stage]}): its kernel {cause(status)}, {often}; its notebook so far: {p.run}/{stage}_{STAGES[stage]}.ipynb')
 
 # %% ../../nbs/core/pipeline.ipynb #1b294d64

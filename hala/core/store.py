@@ -20,10 +20,10 @@ __all__ = ['CHECKED', 'GROUP', 'OUTSIDE', 'UNLISTED', 'LIBRARIES', 'SLICE', 'REF
            'write_rows', 'flush', 'write_text', 'write_json', 'alive', 'canonical', 'key_of', 'meaning', 'core_imports',
            'code_key', 'definitions', 'compiled', 'path_code', 'progress', 'telling', 'sha256', 'listing', 'processor',
            'machine', 'versions', 'write_manifest', 'manifest', 'verify', 'need_whole', 'table_files', 'naming',
-           'parquet', 'read_rows', 'slices', 'Table', 'Held', 'writer', 'lock', 'refusal', 'writing', 'shard', 'alone',
-           'making', 'framed', 'replay', 'append', 'open_log', 'once', 'write_step', 'believed', 'vouch', 'vouched',
-           'facts', 'summed', 'write_decided', 'row_key', 'part_name', 'sound', 'Journal', 'Answers', 'numbers',
-           'read_part', 'share_out', 'deaths', 'verify_rows', 'row_states', 'weights']
+           'parquet', 'read_rows', 'slices', 'Table', 'Held', 'writer', 'lock', 'refusal', 'writing', 'shard', 'ended',
+           'orphaned', 'share_lock', 'alone', 'making', 'framed', 'replay', 'append', 'open_log', 'once', 'write_step',
+           'believed', 'vouch', 'vouched', 'facts', 'summed', 'write_decided', 'row_key', 'part_name', 'sound',
+           'Journal', 'Answers', 'numbers', 'read_part', 'share_out', 'deaths', 'verify_rows', 'row_states', 'weights']
 
 # %% ../../nbs/core/store.ipynb #837d4ec8
 CHECKED = ('cross_entropy', 'empty', 'truncated', 'not Arabic', 'stray tags', 'literal newline', 'spans', 'loops', 'answered', 'untranslated', 'numbers',
@@ -404,6 +404,25 @@ def shard()->tuple|None: # (number, of how many); None: this process has no shar
         raise HalaError(f'shard {said!r}: write I/N, the number of this worker and how many there are, e.g. 0/8')
     return int(found[1]) % int(found[2]), int(found[2])
 
+# %% ../../nbs/core/store.ipynb #a2d01289
+def ended(pid:int # of this machine
+         )->bool: # also where its parent has not looked yet
+    "Whether a process is gone."
+    import psutil
+    try: return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess: return True
+
+def orphaned(by:dict # what the holder of a part said of himself
+            )->bool:
+    "Whether it is a training whose notebook is gone."
+    return 'trains_for' in by and by['host'] == platform.node() and ended(by['trains_for'])
+
+def share_lock(part:Path # artifact in the making, by this process
+              )->int: # descriptor; a child that inherits it holds the folder for as long as it lives
+    "The lock on a part, to be handed to a child."
+    return _holding[part]
+
+
 # %% ../../nbs/core/store.ipynb #955a36eb
 _holding = {} # part folder -> its locked descriptor, in this process
 
@@ -420,7 +439,12 @@ def _enter(home:Path, key:str, together:bool)->int: # descriptor of the part fol
         try: return json.loads((part/'holder.json').read_bytes())
         except (ValueError, OSError): return None
     try:
-        lock(fd, part, told, shared=together)
+        try: lock(fd, part, told, shared=together)
+        except Held:
+            if not orphaned(by := told() or {}): raise
+            print(f"{part}: process {by['pid']} has trained here since {by['since']} for a notebook that is gone; waiting for it "
+                  f"(kill {by['pid']} ends it, and nothing is lost)", flush=True)
+            fcntl.flock(fd, fcntl.LOCK_EX)
         refuse_finished()
         write_json(part/'holder.json', writer()); (part/'manifest.json').unlink(missing_ok=True) # of an attempt that died before the rename
     except BaseException: os.close(fd); raise

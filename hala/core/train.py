@@ -4,7 +4,7 @@
 
 # %% ../../nbs/core/train.ipynb #d34d50d0
 from __future__ import annotations
-import importlib.util, json, math, os, random, re, shutil, signal, subprocess, sys, time
+import importlib.util, json, math, os, random, re, shutil, signal, subprocess, sys, tempfile, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -23,15 +23,16 @@ from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer, pack_dataset
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
-from .pipeline import die_with_parent
+from .pipeline import TRAINS_FOR, cause, die_with_parent, in_kernel
 from .recipe import HalaError, seed_for
-from .store import progress, vouch, vouched, write_json
+from .store import progress, share_lock, vouch, vouched, write_json
 
 # %% auto #0
 __all__ = ['PIECE', 'SAMPLE', 'FSDP2', 'packed_conv', 'sample_attention', 'samples_apart', 'packing_error', 'scratch', 'tokenise',
            'pieces', 'to_read', 'stored', 'lengths_of', 'pack', 'packed_rows', 'row_order', 'wrapped', 'samples_of',
            'PackedTrainer', 'stalled', 'Watch', 'newest', 'best_of', 'drop_torn', 'Fit', 'adapted', 'stored_dtype',
-           'in_dtype', 'fit', 'launch', 'last_words', 'processes_wanted', 'train_stage']
+           'in_dtype', 'fit', 'Killed', 'heard', 'launch', 'last_words', 'processes_wanted', 'train_in_children',
+           'train_stage']
 
 # %% ../../nbs/core/train.ipynb #a7218560
 _stock_conv = lfm2.causal_conv1d_fn
@@ -470,22 +471,43 @@ def _save(trainer, tokenizer, out:Path, dtype:torch.dtype, tokens:list, rows:int
     return done
 
 # %% ../../nbs/core/train.ipynb #63c1a26f
+class Killed(HalaError):
+    "A training that a signal ended: out of memory, most likely."
+
+def heard(child, # process
+          words, # file that it writes to
+          log # gets every line as it comes
+         )->list: # lines
+    "What a child says until it ends."
+    lines, at, rest, over = [], 0, b'', False
+    while not over:
+        over = child.poll() is not None
+        while new := os.pread(words.fileno(), 1<<16, at): # the child's end of the file is at another place
+            *whole, rest = (rest+new).split(b'\n'); at += len(new)
+            for line in whole: lines.append(line.decode(errors='replace').strip()); log(lines[-1])
+        if not over: time.sleep(.1)
+    return lines + [rest.decode(errors='replace').strip()]*bool(rest)
+
 def launch(module:str, # e.g. 'hala.sft'
            args:list, # its command line
            processes:int, # on this machine
-           log=print # gets every line
+           log=print, # gets every line
+           lock:int|None=None # descriptor that the child holds too, which then outlives this process; None: it ends with it
           )->None:
     "Run a module as `processes` processes and wait; their last words are the error."
     torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(processes)] if processes > 1 else []
-    threads = str(max(1, (os.cpu_count() or 1)//processes))
-    child = subprocess.Popen([sys.executable, *torchrun, '-m', module, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             bufsize=1, env={'OMP_NUM_THREADS': threads, **os.environ}, start_new_session=True, preexec_fn=die_with_parent)
-    words = []
-    try:
-        for line in child.stdout: log(line.rstrip('\n')); words.append(line.strip())
-        if child.wait(): raise HalaError(f'{module} failed: {last_words(words)}')
-    finally:
-        if child.poll() is None: os.killpg(child.pid, signal.SIGTERM); child.wait(30)
+    threads = dict(OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 1)//processes))) if processes > 1 else {}
+    kept = dict(pass_fds=(lock,)) if lock is not None else dict(preexec_fn=die_with_parent)
+    told = {TRAINS_FOR: str(os.getpid())} if lock is not None else {}
+    with tempfile.TemporaryFile() as words:
+        child = subprocess.Popen([sys.executable, *torchrun, '-m', module, *map(str, args)], stdin=subprocess.DEVNULL, stdout=words, stderr=words,
+                                 env={**threads, **os.environ, **told}, start_new_session=True, **kept)
+        try: lines = heard(child, words, log)
+        finally:
+            if child.poll() is None: os.killpg(child.pid, signal.SIGTERM); child.wait(30)
+    if child.returncode < 0 and child.returncode != -signal.SIGTERM: raise Killed(f'{module} {cause(child.returncode)}')
+    if child.returncode: raise HalaError(f'{module} ' + (cause(child.returncode) if child.returncode < 0 else f'failed: {last_words(lines)}'))
+
 
 # %% ../../nbs/core/train.ipynb #6779a971
 def last_words(lines:list # of a child, stripped
@@ -494,7 +516,7 @@ def last_words(lines:list # of a child, stripped
     lines = [re.sub(r'^\[rank\d+\]:\s*', '', line) for line in lines]
     errors = [line for line in lines if line.startswith('hala.core.recipe.HalaError: ')]
     if errors: return errors[0].removeprefix('hala.core.recipe.HalaError: ')
-    said = [line for line in takewhile(lambda line: 'torch/distributed/elastic' not in line, lines) if line]
+    said = [line.removeprefix('hala: ') for line in takewhile(lambda line: 'torch/distributed/elastic' not in line, lines) if line]
     return said[-1] if said else 'it said nothing'
 
 # %% ../../nbs/core/train.ipynb #5b9092ce
@@ -502,14 +524,26 @@ def processes_wanted()->int: # at least 1
     "How many processes train: what the user asked for, else one for each GPU."
     return int(os.environ.get('HALA_PROCESSES') or max(1, torch.cuda.device_count()))
 
+def train_in_children(module:str, # of the stage
+                      job, # a `Job` of hala.core.pipeline
+                      processes:int
+                     )->None:
+    "Train in children. HalaError where they fail; Killed where they die without getting further."
+    while True:
+        before = newest(job.out/'checkpoints')
+        try: return launch(module, job.arguments, processes, lock=share_lock(job.out) if in_kernel() else None)
+        except Killed as e:
+            if newest(job.out/'checkpoints') == before: raise
+            print(f'{e}; started again, it goes on from its last checkpoint', flush=True)
+
 def train_stage(module:str, # of the stage, e.g. 'hala.sft'
                 job, # a `Job` of hala.core.pipeline
                 train # function of the job that calls `fit`
                )->dict: # rows and tokens, for the manifest
-    "Train in this process, or start several and wait."
+    "Train in this process, or in others, and wait."
     there, gone, fitted, mark = (job.out/name for name in ('checkpoints', 'checkpoints.gone', 'fit.json', 'trained.json'))
     if there.exists() or not vouched(mark):
-        if (n := processes_wanted()) > 1: launch(module, job.arguments, n)
+        if (n := processes_wanted()) > 1 or in_kernel(): train_in_children(module, job, n)
         else: train(job)
         vouch(mark, [fitted, job.out/'curve.json', *(f for f in (job.out/'model').rglob('*') if f.is_file())])
         shutil.rmtree(gone, ignore_errors=True) # of a training whose result was damaged since
