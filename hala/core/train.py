@@ -12,6 +12,7 @@ from itertools import accumulate, islice, pairwise, takewhile
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.compute as pc
 import torch, datasets
+from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel, get_peft_model
 import torch.nn.functional as F
 import transformers.models.lfm2.modeling_lfm2 as lfm2
@@ -126,16 +127,45 @@ def _texts(tokenizer, texts:list):
         yield ids, ids
 
 # %% ../../nbs/core/train.ipynb #ec336811
+def _with_system(tokenizer, chats:list)->list:
+    "Conversations that the template takes."
+    if not any(m['role'] == 'system' for chat in chats for m in chat): return chats
+    try: tokenizer.apply_chat_template([dict(role='system', content='s'), dict(role='user', content='u')], tokenize=False)
+    except TemplateError: return [_system_asked(chat) for chat in chats]
+    return chats
+
+def _system_asked(chat:list)->list:
+    "The system's words before the first of the user."
+    said, rest = [m['content'] for m in chat if m['role'] == 'system'], [m for m in chat if m['role'] != 'system']
+    first = next((i for i, m in enumerate(rest) if m['role'] == 'user'), None)
+    return [dict(m, content='\n\n'.join([*said, m['content']])) if i == first else m for i, m in enumerate(rest)]
+
+def _added(tokenizer, chat:list)->tuple: # (token ids, mask)
+    "What each answer adds to the prompt before it."
+    render = lambda messages, **how: tokenizer.apply_chat_template(messages, return_dict=True, **how)['input_ids']
+    ids = render(chat); mask = [0]*len(ids)
+    for i in (i for i, m in enumerate(chat) if m['role'] == 'assistant'):
+        before, after = render(chat[:i], add_generation_prompt=True), render(chat[:i+1])
+        if ids[:len(after)] != after or after[:len(before)] != before:
+            raise HalaError(f'{tokenizer.name_or_path}: its chat template rewrites earlier turns; mark the answers in it by {{% generation %}}')
+        mask[len(before):len(after)] = [1]*(len(after)-len(before))
+    return ids, mask
+
 def _chats(tokenizer, chats:list, loss_on:str):
     "Conversations through the chat template."
     if not chats: return
-    template = tokenizer.chat_template if has_generation_markers(tokenizer.chat_template) else get_training_chat_template(tokenizer)
-    out = tokenizer.apply_chat_template(chats, chat_template=template, return_dict=True, return_assistant_tokens_mask=True)
-    for chat,ids,mask in zip(chats, out['input_ids'], out['assistant_masks'], strict=True):
+    chats, template = _with_system(tokenizer, chats), tokenizer.chat_template
+    try: template = template if has_generation_markers(template) else get_training_chat_template(tokenizer)
+    except ValueError: found = [_added(tokenizer, chat) for chat in chats]
+    else:
+        out = tokenizer.apply_chat_template(chats, chat_template=template, return_dict=True, return_assistant_tokens_mask=True)
+        found = zip(out['input_ids'], out['assistant_masks'], strict=True)
+    for chat,(ids,mask) in zip(chats, found, strict=True):
         if not any(mask): raise HalaError(f'no assistant message to learn from in {str(chat)[:80]!r}')
         if loss_on == 'all': yield ids, ids; continue
         end = len(mask)-mask[::-1].index(1) # nothing that is learned comes after, so it need not be read
         yield ids[:end], [i if m else -100 for i,m in zip(ids[:end], mask[:end], strict=True)]
+
 
 # %% ../../nbs/core/train.ipynb #0cbc32ed
 PIECE = 50_000 # rows that are held as text at once; of a draw each piece is one pass over the table
