@@ -6,8 +6,8 @@ import pytest
 from fastcore.test import test_eq as same
 
 from hala.core.engine import engine, translate
-from hala.core.text import (MASK, POLICY, Translated, alone, apart, cut_short, intact, protect, read_tables, restore, shape_of, slots, spans_of, split,
-                            translate_records, translate_texts, unreadable, write_table)
+from hala.core.text import (MASK, POLICY, Translated, alone, apart, cut_short, intact, protect, put_back, read_tables, restore, shape_of, slots, spans_of,
+                            split, structure, translate_records, translate_texts, unreadable, write_table)
 from hala.core.world import orca, other, toy
 
 BITS = ['`', '``', '```', '~~~', '\n', '\n```\n', '$', '$$', '\\', '\\(', '\\)', '\\[', '\\]', '\\begin{a}', '\\end{a}', '\\frac{1}{2}', '<', '>', '<b>',
@@ -18,7 +18,8 @@ BITS = ['`', '``', '```', '~~~', '\n', '\n```\n', '$', '$$', '\\', '\\(', '\\)',
         '/usr/bin',
         'x.py', '.', 'www.', '~/a', '5', '0', 'مرحبا', 'ـ', '\u064b', '\u202b', '\ud800', '\udfff', '\0', '😀', ' ', 'word', 'and/or', '\\u0645', '\\n', '\\"',
         'é',
-        'true', ',', ':', '١']
+        'true', ',', ':', '١', '\\begin{b}', '\\end{b}', '$5', '$x ', '[TOOL_CALLS]',
+        '[ARGS]', '[TOOL_RESULTS]', '[/TOOL_RESULTS]', '<a href="', ' autoplay', 'b.tsx']
 
 
 def drawn(count, seed, longest=30):
@@ -54,7 +55,19 @@ def test_round_trip_any_character():
     ('{x} {{y}} %s %(name)s %1$d ${HOME} <0> {0:.2f}', ['{x}', '{{y}}', '%s', '%(name)s', '%1$d', '${HOME}', '<0>', '{0:.2f}']),
     ('<1>bold</1> a<2/>b <3 /> <![CDATA[x <b> ]y]]> <?xml version="1.0"?> 1 </ 2 <!x',
      ['<1>', '</1>', '<2/>', '<3 />', '<![CDATA[x <b> ]y]]>', '<?xml version="1.0"?>']),
-    ('an open <![CDATA[ x and a <? php', []), ('50% done, 100%success', []), ('Keep ⟦0⟧ and ⟦7⟧', ['⟦0⟧', '⟦7⟧'])])
+    ('an open <![CDATA[ x and a <? php', []), ('50% done, 100%success', []), ('Keep ⟦0⟧ and ⟦7⟧', ['⟦0⟧', '⟦7⟧']),
+    ('Open style.css, main.go, App.tsx, Cargo.lock or a.jsonl.gz.', ['style.css', 'main.go', 'App.tsx', 'Cargo.lock', 'a.jsonl.gz']),
+    ('It ended.In time. See IMG_1.JPG, v2.in and so.on', ['IMG_1.JPG']),
+    ('<video autoplay loop src="x"> <input autofocus> <img alt="a > b" data-x> <a b c>',
+     ['<video autoplay loop src="x">', '<input autofocus>', '<img alt="a > b" data-x>']),
+    (r'\begin{a}x\begin{a}y\end{a}z\end{a} w \begin{b}\begin{b}q\end{b} r',
+     [r'\begin{a}x\begin{a}y\end{a}z\end{a}', r'\begin{b}\begin{b}q\end{b}']),
+    ('$20 and x^2 is 6$, a $5a month and 10$, $3^2 أو 4$', []),
+    (r'$2x \text{ if } x > 0$ or $3\sin x$, $2^n$, $5 < a$',
+     [r'$2x \text{ if } x > 0$', r'$3\sin x$', '$2^n$', '$5 < a$']),
+    ('[TOOL_CALLS] [{"name": "w", "arguments": {"city": "Cairo"}}]</s> ok', ['[TOOL_CALLS] [{"name": "w", "arguments": {"city": "Cairo"}}]', '</s>']),
+    ('[TOOL_CALLS]get[ARGS]{"a": "b c"} [TOOL_RESULTS] 21 degrees[/TOOL_RESULTS] [TOOL_CALLS] none', ['[TOOL_CALLS]get[ARGS]{"a": "b c"}',
+     '[TOOL_RESULTS] 21 degrees[/TOOL_RESULTS]', '[TOOL_CALLS]'])])
 def test_kinds(text, spans): same(spans_of(text), spans)
 
 
@@ -68,6 +81,10 @@ def test_json():
 
 def test_terms():
     same(spans_of('Hala, Halal and Hala 2', ('Hala', 'Hala 2')), ['Hala', 'Hala 2'])
+    same(spans_of('Use Next.js Router', ('Next.js Router',)), ['Next.js Router'])
+    same(spans_of('Mail a.b@c.co Support or Acme <b>Pro</b>.', ('a.b@c.co Support', 'Acme <b>Pro</b>')), ['a.b@c.co Support', 'Acme <b>Pro</b>'])
+    same(spans_of('New York City, see `Hala`', ('New York', 'York City', 'Hala')), ['New York City', '`Hala`'])
+    same(protect('Use Next.js Router', ('Next.js Router',)), ('Use ⟦0⟧', ['Next.js Router']))
     assert intact('Hala runs', 'يعمل Hala', ('Hala',)) and not intact('Hala runs', 'تعمل هلا', ('Hala',))
 
 
@@ -77,7 +94,7 @@ def test_nothing_is_searched_twice():
     for bit in BITS:
         took = []
         for n in (5_000, 40_000):
-            t = (bit*n)[:n]; start = time.process_time(); restore(*protect(t)); took.append(time.process_time()-start)
+            t = (bit*n)[:n]; start = time.process_time(); restore(*protect(t, ('Hala',))); put_back(t, t); structure(t); took.append(time.process_time()-start)
         assert took[1] < 30*took[0] + .2, (bit, took)
 
 
@@ -145,6 +162,28 @@ def test_structure_is_proved():
     t = '- one\n- two\n\nthree'
     same(translate_texts([t], Echo(lambda s: s.replace('\n', ' ')))[0][3:], ('sentences', None))
     same(translate_texts([t], Echo(lambda s: s + '\n# more'))[0].reason, 'structure')
+
+
+@pytest.mark.parametrize('text, change, way', [ # what a translator does to a whole text, and which way brings it home; None: rejected
+    ('a | b\n---|---\nc | d', lambda t: t.replace(' |', ''), 'sentences'), ('| a | b |\n|---|---|', lambda t: t.replace('|', ''), 'sentences'),
+    ('>> one\n> two', lambda t: t.replace('>>', '>'), 'plain'), ('- [x] a\n- [ ] b', lambda t: t.replace('[x] ', '').replace('[ ] ', ''), 'plain'),
+    ('One.\r\n\r\nTwo.', lambda t: t.replace('\r', ''), 'plain'), ('One\rtwo', lambda t: t.replace('\r', '\n'), 'plain'),
+    ('- a\n    - b\n      c', lambda t: '\n'.join(map(str.strip, t.split('\n'))), 'plain'),
+    ('One  \ntwo\n***\nthree', lambda t: t.replace('  ', '').replace('***', '---'), 'plain'),
+    ('### One\n1. two', lambda t: t.replace('### ', '# ').replace('1. ', '- '), 'plain'), ('1. one\n2. two', lambda t: t.replace('\n', ' '), 'sentences'),
+    ('It is *so* good.', lambda t: t.replace('*', ''), None), ('It is _so_ good.', lambda t: t.replace('_', ''), None),
+    ('It is ~~not~~ good.', lambda t: t.replace('~', ''), None),
+    ('It is __so__ good.', lambda t: t.replace('_', ''), None),
+    ('It is ***so*** good.', lambda t: t.replace('***', '**'), None), ('One', lambda t: '- '+t, None)])
+def test_markdown_before_is_markdown_after(text, change, way):
+    o = translate_texts([text], Echo(change))[0]
+    same((o.reason, o.text) if way is None else (o.way, o.text), ('structure', change(text)) if way is None else (way, text))
+
+
+def test_stars_that_are_no_markup_reject_nothing():
+    for a, b in [('2 * 3 * 4 = 24', '24 = 2 × 3 × 4'), ('The file my_own_name has it', 'هو في my own name'),
+                 ('Prices* are net.', 'الأسعار صافية.'), ('Cats | dogs', 'قطط وكلاب')]:
+        same(translate_texts([a], Echo(lambda t, b=b: b))[0].reason, None)
 
 
 def test_reasons():

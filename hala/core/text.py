@@ -11,19 +11,21 @@ from typing import NamedTuple
 from .recipe import HalaError
 
 # %% auto #0
-__all__ = ['LETTERS', 'ARABIC', 'MASK', 'ENDING', 'TRIGGER', 'TICKS', 'ONE', 'TWO', 'VARIABLE', 'INLINE', 'MATHS', 'BEGIN',
-           'COMMAND', 'ESCAPE', 'JSON_ESCAPE', 'WHOLE', 'NAMED', 'TAG', 'CLOSERS', 'ENTITY', 'FORMAT', 'BRACES',
-           'BEFORE', 'HOST', 'REST', 'DRIVE', 'PATH', 'SITE', 'FILE', 'FILE_END', 'OPENING', 'STRING', 'DECODER',
-           'SPANS', 'SHORT', 'CUTS', 'LINE', 'LINE_ENDS', 'STOP', 'SENTENCE', 'ENDED', 'WAYS', 'LONGEST', 'UNSEEN',
-           'CONTROL', 'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO', 'SHAPES', 'POLICY', 'THINK', 'chat', 'row',
-           'content', 'ask', 'arabic_share', 'closed', 'code_span', 'dollar_span', 'backslash_span', 'angle_span',
-           'entity_span', 'percent_span', 'mask_span', 'reach_back', 'trimmed', 'mail_span', 'colon_span', 'slash_span',
-           'dot_span', 'json_spans', 'scan', 'terms', 'spans_of', 'protect', 'restore', 'intact', 'masked_pair', 'cut',
-           'split', 'structure', 'Piece', 'piece', 'renumbered', 'sentences', 'paragraphs', 'apart', 'alone',
-           'cut_short', 'Translated', 'worst', 'unreadable', 'planned', 'rejoined', 'translate_texts', 'read_jsonl',
-           'read_csv', 'read_parquet', 'read_json', 'read_arrow', 'read_tables', 'conversation', 'table_rows', 'Shape',
-           'shape_of', 'slots', 'filled', 'handled', 'stretches', 'Done', 'translate_records', 'record_done',
-           'write_table', 'test_sets', 'read_hub']
+__all__ = ['LETTERS', 'ARABIC', 'MASK', 'ENDING', 'TRIGGER', 'TICKS', 'ONE', 'TWO', 'VARIABLE', 'INLINE', 'MATHS', 'ORDERS',
+           'PROSE', 'BEGIN', 'COMMAND', 'ESCAPE', 'JSON_ESCAPE', 'WHOLE', 'NAMED', 'BARE', 'TAG', 'CLOSERS', 'ENTITY',
+           'TOOL', 'CALLED', 'FORMAT', 'BRACES', 'BEFORE', 'HOST', 'REST', 'DRIVE', 'PATH', 'SITE', 'FILE', 'FILE_END',
+           'OPENING', 'STRING', 'DECODER', 'SPANS', 'SHORT', 'CUTS', 'ENDS', 'LINE', 'DASHES', 'SIGNS', 'EMPHASES',
+           'WORD', 'NUMERALS', 'LINE_ENDS', 'STOP', 'SENTENCE', 'ENDED', 'WAYS', 'LONGEST', 'UNSEEN', 'CONTROL',
+           'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO', 'SHAPES', 'POLICY', 'THINK', 'chat', 'row', 'content', 'ask',
+           'arabic_share', 'closed', 'code_span', 'dollar_span', 'environment', 'backslash_span', 'angle_span',
+           'tool_span', 'entity_span', 'brace_span', 'percent_span', 'mask_span', 'reach_back', 'trimmed', 'mail_span',
+           'colon_span', 'slash_span', 'dot_span', 'json_spans', 'scan', 'terms', 'spans_of', 'protect', 'restore',
+           'intact', 'masked_pair', 'cut', 'split', 'kind', 'tabled', 'structure', 'marked', 'put_back', 'Piece',
+           'piece', 'renumbered', 'sentences', 'paragraphs', 'apart', 'alone', 'cut_short', 'Translated', 'worst',
+           'unreadable', 'planned', 'rejoined', 'translate_texts', 'read_jsonl', 'read_csv', 'read_parquet',
+           'read_json', 'read_arrow', 'read_tables', 'conversation', 'table_rows', 'Shape', 'shape_of', 'slots',
+           'filled', 'handled', 'stretches', 'Done', 'translate_records', 'record_done', 'write_table', 'test_sets',
+           'read_hub']
 
 # %% ../../nbs/core/text.ipynb #a77f06e9
 def chat(text # str, list of messages, or None
@@ -68,10 +70,12 @@ def arabic_share(text:str # any
 
 # %% ../../nbs/core/text.ipynb #9507b994
 MASK = re.compile('⟦(0|[1-9][0-9]{0,8})⟧')
-ENDING = (r'(?:txt|md|rst|csv|tsv|jsonl?|ya?ml|toml|xml|html?|pdf|docx?|xlsx?|pptx?|png|jpe?g|gif|svg|mp[34]|wav|zip|gz|tar'
-          r'|py|ipynb|js|ts|c|h|cc|cpp|java|rb|rs|sh|sql|log|ini|cfg|exe|dll|parquet)')
+ENDING = (r'(?=[a-zA-Z0-9])(?:txt|md|rst|tex|csv|tsv|jsonl?|ndjson|ya?ml|toml|lock|xml|xhtml|html?|s?css|pdf|docx?|xlsx?|pptx?|od[tsp]|epub|rtf'
+          r'|png|jpe?g|gif|svg|webp|bmp|tiff?|mp[34]|wav|flac|mkv|avi|zip|gz|bz2|xz|7z|rar|tar|tgz|py|pyi|ipynb|[cm]?jsx?|[cm]?tsx?|vue|php'
+          r'|c|h|cc|cpp|hpp|cs|go|rs|rb|java|jar|kts?|scala|swift|lua|sh|ps1|sql|sqlite3?|proto|graphql|log|ini|cfg|conf|exe|dll|apk|deb|rpm'
+          r'|parquet|npy|npz|pkl|safetensors|gguf|onnx|TXT|MD|CSV|JSON|XML|HTML?|PDF|DOCX?|XLSX?|PPTX?|PNG|JPE?G|GIF|ZIP|MP[34]|EXE|DLL)')
 TRIGGER = re.compile(
-    r'`|~(?=~~)|\$(?=[^\s.,;)])|\\(?=\S)|<(?=[A-Za-z/!?|0-9])|&(?=[#A-Za-z])|\{|\[(?=\s*[\[{"])|%(?=[%(0-9a-zA-Z.+#-])|@(?=[A-Za-z0-9])'
+    r'`|~(?=~~)|\$(?=[^\s.,;)])|\\(?=\S)|<(?=[A-Za-z/!?|0-9])|&(?=[#A-Za-z])|\{|\[(?=\s*[\[{"]|TOOL_|AVAIL)|%(?=[%(0-9a-zA-Z.+#-])|@(?=[A-Za-z0-9])'
     rf'|:(?=//|\\)|/(?=[\w.~%+@-])|\.(?={ENDING}\b|[\w-]+\.[a-z])|⟦(?=[0-9])')
 
 # %% ../../nbs/core/text.ipynb #f28a48aa
@@ -99,14 +103,31 @@ def code_span(text, i, low, end, lost)->tuple|None: # (start, end)
 
 # %% ../../nbs/core/text.ipynb #984d1c3e
 VARIABLE, INLINE = re.compile(r'\$\{[A-Za-z_][^{}\n]{0,80}\}'), re.compile(r'\$(?=[^\s$])((?:[^$\\\n]|\\.)*[^\s$\\]|\\.)\$(?![A-Za-z0-9])')
-MATHS = re.compile(r'[\\^_={}+*<>|]|[a-z]\(|\d[a-z]')
+MATHS, ORDERS = re.compile(r'[\\^_={}+*<>|]|[a-z]\(|\d[a-z]'), re.compile(r'\\[A-Za-z]+\*?(?:\{[^{}]*\})*')
+PROSE = re.compile(r'(?<!\S)(?!(?:sin|cos|tan|cot|sec|csc|log|exp|max|min|mod|lim|det|gcd|lcm|arg|sup|inf|deg|dim|ker|abs|mol)\b)'
+                   r'(?:an|and|as|at|by|do|for|he|if|in|is|it|me|my|no|of|on|or|so|to|up|us|we|[A-Za-z]{3,})(?![^\s,.;:!?])|[\u0600-\u06ff]')
 
 def dollar_span(text, i, low, end, lost)->tuple|None: # (start, end)
     "`$..$`, `$$..$$` and `${VAR}`, but no price."
     if m := VARIABLE.match(text, i, end): return m.span()
     if text.startswith('$$', i): return closed(text, i, i+2, end, '$$', lost)
     m = INLINE.match(text, i, end)
-    return m.span() if m and (not m[1][0].isdigit() or MATHS.search(m[1]) or m[1].isdigit()) else None
+    if not m or not m[1][0].isdigit() or m[1].isdigit(): return m.span() if m else None
+    return m.span() if MATHS.search(m[1]) and not PROSE.search(ORDERS.sub(' ', m[1])) else None
+
+# %% ../../nbs/core/text.ipynb #5b7d1c03
+def environment(text:str, i:int, after:int, end:int, # where it opens, where to look from, and how far
+                name:str, # e.g. 'align*'
+                lost:set # as of `closed`
+               )->tuple|None: # (start, end)
+    "An environment of LaTeX with all that is in it."
+    opener, depth = rf'\begin{{{name}}}', 1
+    if opener not in lost and len(lost) <= 50:
+        for m in re.compile(rf'\\(begin|end)\{{{re.escape(name)}\}}').finditer(text, after, end):
+            depth += 1 if m[1] == 'begin' else -1
+            if not depth: return i, m.end()
+        lost.add(opener) # nor will any later one come out even: it is not tried again
+    return closed(text, i, after, end, rf'\end{{{name}}}', lost)
 
 # %% ../../nbs/core/text.ipynb #49a9f5ce
 BEGIN = re.compile(r'\\begin\{([A-Za-z]{1,20}\*?)\}')
@@ -117,7 +138,7 @@ def backslash_span(text, i, low, end, lost)->tuple|None: # (start, end)
     r"`\(..\)`, `\[..\]`, environments, commands and escapes."
     if 'json' in lost: m = JSON_ESCAPE.match(text, i, end); return m.span() if m else None
     m, found = BEGIN.match(text, i, end), None
-    if m: found = closed(text, i, m.end(), end, rf'\end{{{m[1]}}}', lost)
+    if m: found = environment(text, i, m.end(), end, m[1], lost)
     elif text[i+1:i+2] in ('(', '['): found = closed(text, i, i+2, end, r'\)' if text[i+1] == '(' else r'\]', lost)
     m = None if found else COMMAND.match(text, i, end) or ESCAPE.match(text, i, end)
     return found or (m.span() if m else None)
@@ -125,8 +146,10 @@ def backslash_span(text, i, low, end, lost)->tuple|None: # (start, end)
 # %% ../../nbs/core/text.ipynb #f0bd5b27
 WHOLE = re.compile(r'<(script|style|pre|code|svg|math|tool_call|tool_response|tools)\b[^<>]{0,300}>', re.I)
 NAMED = re.compile(r'<\|([^|<>\s]{1,40})\|>')
-TAG = re.compile(r'''<(?:/?\d{1,3}\s?/?|/?[A-Za-z][\w:.-]{0,40}(?:\s+(?:[\w:@.-]{1,40}\s*=\s*(?:"[^"<>]{0,500}"|'[^'<>]{0,500}'|[^\s"'<>]{1,500})'''
-                 r'''|(?:disabled|checked|selected|required|hidden|controls|async|defer|open|readonly|multiple)\b)){0,20}\s{0,20}/?|![A-Za-z][^<>]{0,100})>''')
+BARE = ('allowfullscreen|async|autofocus|autoplay|checked|controls|default|defer|disabled|download|formnovalidate|hidden|inert|ismap|itemscope|loop'
+        '|multiple|muted|nomodule|novalidate|open|playsinline|readonly|required|reversed|selected') # attributes without a value
+TAG = re.compile(r'''<(?:/?\d{1,3}\s?/?|/?[A-Za-z][\w:.-]{0,40}(?:\s+(?:[\w:@.-]{1,40}\s*=\s*(?:"[^"]{0,4000}"|'[^']{0,4000}'|[^\s"'<>]{1,500})'''
+                 rf'''|(?:(?i:{BARE})|data-[\w-]{{1,40}})(?![^\s/>]))){{0,20}}\s{{0,20}}/?|![A-Za-z][^<>]{{0,100}})>''')
 CLOSERS = ('<!--', '-->'), ('<![CDATA[', ']]>'), ('<?xml', '?>')
 ENTITY = re.compile(r'&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});')
 
@@ -139,6 +162,18 @@ def angle_span(text, i, low, end, lost)->tuple|None: # (start, end)
     else: m, found = TAG.match(text, i, end), None
     return found or (m.span() if m else None)
 
+TOOL, CALLED = re.compile(r'\[(TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\]'), re.compile(r'\s*(?:[\w.-]{1,64}(?:\[CALL_ID\]\w{1,64})?\[ARGS\]\s*)?')
+
+def tool_span(text, i, low, end, lost)->tuple|None: # (start, end)
+    "Mistral's tools, with all that is called of them or comes back: `[TOOL_CALLS] [..]`."
+    m, found = TOOL.match(text, i, end), None
+    if not m: return None
+    if m[1] != 'TOOL_CALLS': found = closed(text, i, m.end(), end, f'[/{m[1]}]', lost)
+    elif len(lost) <= 50:
+        try: found = i, DECODER.raw_decode(text, CALLED.match(text, m.end(), end).end())[1]
+        except (ValueError, RecursionError): lost.add(i)
+    return found if found and found[1] <= end else m.span()
+
 def entity_span(text, i, low, end, lost)->tuple|None: # (start, end)
     "`&amp;`, `&#169;`."
     m = ENTITY.match(text, i, end)
@@ -147,6 +182,11 @@ def entity_span(text, i, low, end, lost)->tuple|None: # (start, end)
 # %% ../../nbs/core/text.ipynb #de72ff8c
 FORMAT = re.compile(r'%%|%(?:\([^()\s]{1,40}\)|[0-9]\$)?[-+#0]?[0-9]{0,4}(?:\.[0-9]{1,4})?[sdifgrxXouceEFG](?![A-Za-z])')
 BRACES = re.compile(r'\{\{[^{}\n]{0,80}\}\}|\{%[^{}\n]{0,80}%\}|\{[\w.\[\]!:>,<^+=#%-]{0,60}\}')
+
+def brace_span(text, i, low, end, lost)->tuple|None: # (start, end)
+    "`{x}`, `{{x}}`, `{% x %}`."
+    m = BRACES.match(text, i, end)
+    return m.span() if m else None
 
 def percent_span(text, i, low, end, lost)->tuple|None: # (start, end)
     "`%s`, `%(name)s`, `%1$d`, `%%`."
@@ -232,7 +272,7 @@ def json_spans(text, i, end, lost)->list: # of (start, end); [] where no JSON be
 
 # %% ../../nbs/core/text.ipynb #7b79ed8d
 SPANS = {'`': code_span, '~': code_span, '$': dollar_span, '\\': backslash_span, '<': angle_span, '&': entity_span, '%': percent_span,
-         '⟦': mask_span, '@': mail_span, ':': colon_span, '/': slash_span, '.': dot_span}
+         '⟦': mask_span, '{': brace_span, '[': tool_span, '@': mail_span, ':': colon_span, '/': slash_span, '.': dot_span}
 
 def scan(text:str, # any
          low:int, end:int, # which part of it
@@ -242,9 +282,8 @@ def scan(text:str, # any
     found, search, at = [], TRIGGER.search, low
     while m := search(text, at, end):
         i = m.start()
-        if (c := text[i]) in '{[':
-            some = json_spans(text, i, end, lost) or ([m.span()] if c == '{' and (m := BRACES.match(text, i, end)) else [])
-        else: some = [one] if (one := SPANS[c](text, i, low, end, lost)) else []
+        some = json_spans(text, i, end, lost) if (c := text[i]) in '{[' else []
+        if not some and (one := SPANS[c](text, i, low, end, lost)): some = [one]
         found += some
         at = i+1 if not some else (low := some[-1][1])
     return found
@@ -253,15 +292,15 @@ def scan(text:str, # any
 def terms(text:str, # any
           found:list, # spans known
           keep:tuple # terms, case and all
-         )->list: # of (start, end): those spans and the terms between them
+         )->list: # of (start, end): those spans and the terms, what overlaps as one
     "The spans with a user's terms."
-    present = sorted((re.escape(t) for t in keep if t in text), key=len, reverse=True)
+    present = sorted((re.escape(t) for t in keep if t and t in text), key=len, reverse=True)
     if not present: return found
-    word, out, start = re.compile(f'(?<![A-Za-z0-9_])(?:{"|".join(present)})(?![A-Za-z0-9_])'), [], 0
-    for span in [*found, (len(text), len(text))]:
-        out += [m.span() for m in word.finditer(text, start, span[0]) if m.end() > m.start()] + [span]
-        start = span[1]
-    return out[:-1]
+    word, out = re.compile(f'(?<![A-Za-z0-9_])(?=({"|".join(present)})(?![A-Za-z0-9_]))'), []
+    for a, b in sorted([*found, *(m.span(1) for m in word.finditer(text))]):
+        if out and a < out[-1][1]: out[-1] = out[-1][0], max(b, out[-1][1])
+        else: out.append((a, b))
+    return out
 
 def spans_of(text:str, # any
              keep:tuple=() # terms that must not change
@@ -336,17 +375,59 @@ def split(text:str, # any
     return out
 
 # %% ../../nbs/core/text.ipynb #49f15e03
-LINE = re.compile(r'([ \t]*)(#{1,6}(?=[ \t])|[-*+](?=[ \t])|\d{1,4}[.)](?=[ \t])|>|\|?)((?:[ \t]*>)*[ \t]*)')
+ENDS = re.compile(r'\r\n|\n|\r')
+LINE = re.compile(r'((?:[ \t]*>[ \t]?)*)([ \t]*)(#{1,6}(?=[ \t])|[-*+](?=[ \t])|\d{1,4}[.)](?=[ \t])|\|?)([ \t]+\[[ xX]\](?=[ \t]))?([ \t]*)')
+DASHES = re.compile(r'[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*')
+SIGNS = ('*', r'\*', r'(?<!\*)', r'(?!\*)'), ('_', '_', r'(?<!\w)', r'(?!\w)'), ('_', '__', r'(?<!\w)', r'(?!\w)'), ('~', '~~', '', '')
+EMPHASES = tuple((c, re.compile(sign.join((before, rf'(?![\s{c}])(?:[^{c}\n]|\n(?![ \t]*\n)){{1,500}}(?<!\s)', after)))) for c, sign, before, after in SIGNS)
+
+def kind(line:str # without its end
+        )->tuple|None: # (depth of quotation, columns it is set in, mark, box); None: it is blank
+    "How a line stands."
+    if not line.strip(): return None
+    quote, indent, mark, box, _ = LINE.match(line).groups()
+    wide = len(indent.expandtabs())
+    return quote.count('>'), wide if mark or wide > 1 else 0, '1' if mark[:1].isdigit() else mark, (box or '').strip().lower()
+
+def tabled(lines:list # of a text
+          )->set: # of numbers
+    "The lines of tables: those that begin with a bar, and those around a row of dashes."
+    found, inside = set(), False
+    for n, line in enumerate(lines):
+        inside = '|' in line and (inside or n > 0 and '|' in lines[n-1] and bool(DASHES.fullmatch(line.rstrip())))
+        if inside: found |= {n} if n-1 in found else {n-1, n}
+        elif LINE.match(line)[3] == '|': found.add(n)
+    return found
 
 def structure(masked:str # a text with marks for its spans
              )->tuple: # one entry a line, then counts
     "The Markdown of a text."
-    def kind(line):
-        if not line.strip(): return None
-        indent, mark, _ = LINE.match(line).groups()
-        if mark == '|': return '|', line.count('|')
-        return (len(indent.expandtabs()), mark if not mark[:1].isdigit() else '1') if mark else ''
-    return (*map(kind, masked.split('\n')), masked.count('**'), masked.count(']('))
+    lines = ENDS.split(masked)
+    table = tabled(lines) if '|' in masked else ()
+    def aligned(line): return [(c[:1], c[-1:]) for c in map(str.strip, line.strip(' \t>|').split('|'))] if DASHES.fullmatch(line) else None
+    def one(n, line): return (*kind(line)[:2], line.count('|'), aligned(line)) if n in table else kind(line)
+    counts = [len(found.findall(masked)) if c in masked else 0 for c, found in EMPHASES]
+    return (*map(one, range(len(lines)), lines), *counts, masked.count('**'), masked.count('***'), masked.count(']('))
+
+# %% ../../nbs/core/text.ipynb #5b7d1c05
+WORD, NUMERALS = re.compile(r'\w'), re.compile(r'\d+')
+
+def marked(a:str, b:str # a line and its translation, without their ends
+          )->str:
+    "A translated line with the mark, the margin and the space at the end of its source."
+    if not WORD.search(a) and not WORD.search(b): return a # rules, dashes of a table, nothing at all
+    m, n = LINE.match(a), LINE.match(b)
+    before, body, mark = n[0], b[n.end():], m[3]
+    said = mark[:1].isdigit() and int(mark[:-1]) in map(int, NUMERALS.findall(body[:200]))
+    if kind(a) != kind(b) and (n[3] == mark or mark not in ('', '|') and n[3] != '|') and not said: before = m[0]
+    return (before+body).rstrip() + a[len(a.rstrip()):]
+
+def put_back(source:str, target:str # a text and its translation, with marks for their spans
+            )->str: # the translation
+    "A translation with the lines of its source; as it is where it has others."
+    a, b = ENDS.split(source), ENDS.split(target)
+    if [not x.strip() for x in a] != [not x.strip() for x in b]: return target
+    return ''.join(map(''.join, zip(map(marked, a, b), [*ENDS.findall(source), ''])))
 
 # %% ../../nbs/core/text.ipynb #47e3dacc
 class Piece(NamedTuple):
@@ -378,10 +459,10 @@ def renumbered(text:str # with marks
 def sentences(masked:str # a text with marks
              )->list: # parts; joined they are the text
     "Single sentences and table cells, apart from what marks lists and tables."
-    out = []
-    for line in masked.splitlines(keepends=True):
+    lines = masked.splitlines(keepends=True); table, out = tabled(lines), []
+    for n, line in enumerate(lines):
         m = LINE.match(line)
-        if m[2] == '|' and '|' in line: out += re.split(r'(\|)', line)
+        if n in table: out += [line[:m.end(2)], *re.split(r'(\|)', line[m.end(2):])]
         else: out += [m[0], *cut(line[m.end():], 2)]
     return [part for part in out if part]
 
@@ -393,7 +474,7 @@ def paragraphs(masked:str # a text with marks
     "Lines, those of wrapped prose together."
     out, whole = [], True # whether what stands so far is closed
     for line in masked.splitlines(keepends=True):
-        if whole or LINE.match(line)[2] or not LETTERS.search(line): out.append(line)
+        if whole or any(LINE.match(line).group(1, 3)) or not LETTERS.search(line): out.append(line)
         else: out[-1] += line
         whole = not LETTERS.search(line) or bool(LINE_ENDS.search(line))
     return out
@@ -478,8 +559,9 @@ def rejoined(text:str, pieces:list, # a text, and how it was planned
         o = next(said).text if p.body else ''
         whole = whole and (not p.spans or sorted(m[1] for m in MASK.finditer(o)) == sorted(map(str, range(len(p.spans)))))
         out += [p.before, restore(o.strip(), p.spans), p.after]
-    target = ''.join(out)
-    masked = protect(text, keep)[0], protect(target, keep)[0]
+    source, (there, spans) = protect(text, keep)[0], protect(''.join(out), keep)
+    target = restore(put_back(source, there), spans)
+    masked = source, protect(target, keep)[0]
     found = {'truncated': any(o.finish == 'length' for o in outputs), 'empty': any(not o.text.strip() for o in outputs),
              'spans': not whole or not intact(text, target, keep), 'structure': structure(masked[0]) != structure(masked[1])}
     short = cut_short(text, target, tuple(MASK.sub(' ', m) for m in masked))
