@@ -7,7 +7,7 @@ from test_text import Echo, drawn
 
 from hala.core.quality import check_row, contaminated, near_duplicates
 from hala.core.store import facts
-from hala.core.text import Shape, intact, read_tables, row, translate_records, write_table
+from hala.core.text import Shape, defect, intact, read_records, read_tables, row, shape_of, translate_records, write_table
 
 ODD = [None, '', ' ', '\0', 'a\0b', '\ud800', 5, 1.5, True, {'a': 1}, [], [[['x']]], 'x'*100_000, 'word '*20_000, 'x'*1_200_000,
        '\n'*5_000, '{"a":'*3_000, '['*5_000,
@@ -55,3 +55,22 @@ def test_duplicates_of_anything():
     found = near_duplicates(texts)
     assert len(found) == len(texts) and all(a <= i for i, a in enumerate(found))
     assert len(contaminated(texts, texts[:500])) == len(texts)
+
+
+def test_a_file_with_damaged_lines(tmp_path):
+    "Ten thousand lines of which one in five had bytes changed, cut out or put in: each is a record or a reject, none is lost, the others are as they were."
+    r = random.Random(4)
+    lines = [json.dumps(dict(id=n, text=t), ensure_ascii=r.random() < .5).encode(errors='backslashreplace') for n, t in enumerate(drawn(10_000, 14, 8))]
+    def damaged(line):
+        i, n = r.randrange(len(line)), r.randint(0, 3)
+        return line[:i] + bytes(r.choice((r.randrange(11, 256), 0, 34, 91, 123)) for _ in range(n)).replace(b'\r', b'') + line[i+r.randint(0, 3):] or b'x'
+    broken = [damaged(line) if n % 5 == 0 else line for n, line in enumerate(lines)]
+    (tmp_path/'a.jsonl').write_bytes(b'\n'.join(broken))
+    records = read_records(tmp_path/'a.jsonl')
+    assert len(records) == 10_000 and all(defect(x) is None and x == json.loads(lines[n]) for n, x in enumerate(records) if n % 5)
+    done = translate_records(records, shape_of(records), Echo())
+    reasons = Counter(d.reason for d in done if defect(d.record))
+    assert {'not JSON', 'not UTF-8', 'control characters'} <= set(reasons) and 500 < reasons.total() < 2_000, reasons
+    assert all(d.record['line'] == n+1 for n, d in enumerate(done) if defect(d.record))
+    write_table(tmp_path/'rejects.jsonl', [d.record | dict(reason=d.reason) for d in done if d.reason])
+    assert len(read_tables(tmp_path/'rejects.jsonl')) == sum(bool(d.reason) for d in done)

@@ -1,13 +1,18 @@
 "Protected spans, long texts, and records in and out."
+import gzip
 import json
 import random
+import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fastcore.test import test_eq as same
 
 from hala.core.engine import engine, translate
-from hala.core.text import (MASK, POLICY, Translated, alone, apart, cut_short, intact, protect, put_back, read_tables, restore, shape_of, slots, spans_of,
-                            split, structure, translate_records, translate_texts, unreadable, write_table)
+from hala.core.recipe import HalaError
+from hala.core.text import (MASK, POLICY, Translated, alone, apart, cut_short, intact, protect, put_back, read_hub, read_records, read_tables,
+                            restore, shape_of, slots, spans_of, split, structure, translate_records, translate_texts, unreadable, write_table)
 from hala.core.world import orca, other, toy
 
 BITS = ['`', '``', '```', '~~~', '\n', '\n```\n', '$', '$$', '\\', '\\(', '\\)', '\\[', '\\]', '\\begin{a}', '\\end{a}', '\\frac{1}{2}', '<', '>', '<b>',
@@ -233,6 +238,127 @@ def test_policies():
     same(said()[1:3], talk[0]['messages'][1:3])
     same([said(think=how)[3]['content'] for how in ('copy', 'drop')], ['<think>It is warm.</think>\n\nYES.', 'YES.'])
     same([m['role'] for m in said(tool='drop')], ['user', 'assistant', 'assistant'])
+
+
+def said(turns, **policy):
+    records = [dict(conversations=turns)]
+    return translate_records(records, shape_of(records), Echo(str.upper), POLICY | policy)[0].record['conversations']
+
+
+@pytest.mark.parametrize('call, answer', [('function_call', 'observation'), ('tool_call', 'tool_response'), ('function', 'tool')])
+def test_tools_of_sharegpt(call, answer):
+    turns = [{'from': 'human', 'value': 'Hot?'}, {'from': call, 'value': '{"name": "w", "arguments": {"city": "Cairo is warm"}}'},
+             {'from': answer, 'value': '{"t": "very warm"}'}, {'from': 'gpt', 'value': 'Yes.'}]
+    same(said(turns), [turns[0] | {'value': 'HOT?'}, *turns[1:3], turns[3] | {'value': 'YES.'}])
+    same([t['from'] for t in said(turns, tool='drop')], ['human', 'gpt'])
+
+
+def test_a_call_in_a_text_stays():
+    call = '[TOOL_CALLS] [{"name": "w", "arguments": {"city": "Cairo is warm"}}]'
+    same(said([dict(role='user', content='Hot?'), dict(role='assistant', content=f'I ask. {call}')])[1]['content'], f'I ASK. {call}')
+
+
+def test_nothing_empty_is_left_of_what_is_dropped():
+    parts = lambda text: [dict(type='text', text=text)]
+    turns = [dict(role='user', content=[*parts('Hot?'), dict(type='image', url='x')]), dict(role='tool', content=parts('21')),
+             dict(role='assistant', content='Yes.', reasoning_content='It is warm.')]
+    same([t['role'] for t in said(turns, tool='drop')], ['user', 'assistant'])
+    same(said(turns, user='drop')[0]['content'], [dict(type='image', url='x')])
+    same([said(turns, think=how)[2] for how in ('translate', 'copy', 'drop')],
+         [dict(role='assistant', content='YES.') | more for more in (dict(reasoning_content='IT IS WARM.'), dict(reasoning_content='It is warm.'), {})])
+
+
+def test_types_are_those_that_came(tmp_path):
+    turn = pa.struct([('role', pa.dictionary(pa.int32(), pa.string())), ('content', pa.large_string()), ('reasoning_content', pa.string())])
+    schema = pa.schema([('id', pa.int8()), ('kind', pa.dictionary(pa.int8(), pa.string())), ('score', pa.float32()), ('messages', pa.list_(turn)),
+                        ('odd', pa.map_(pa.string(), pa.int16()))], metadata={'by': 'me'})
+    rows = [dict(id=1, kind='a', score=.5, messages=[dict(role='user', content='Hi', reasoning_content=None)], odd=[('x', 1)]),
+            dict(id=2, kind='b', score=float('nan'), messages=[dict(role='assistant', content='Yes', reasoning_content='So')], odd=None)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path/'in.parquet')
+    records = read_tables(tmp_path/'in.parquet')
+    out = [d.record for d in translate_records(records, shape_of(records), Echo(str.upper))]
+    def written(*some, **like): write_table(tmp_path/'out.parquet', *some, **like); return pq.read_table(tmp_path/'out.parquet')
+    found, schema = written(out), pq.read_schema(tmp_path/'in.parquet') # Parquet names the items of a list in its own way
+    assert found.schema.equals(schema, check_metadata=True)
+    same([m['content'] for ms in found['messages'].to_pylist() for m in ms], ['HI', 'YES'])
+    assert written([], like=records).schema.equals(schema)
+    both = [d.record for d in translate_records(records, shape_of(records), Echo(str.upper), output='both')]
+    same(written(both).schema.field('messages_source').type, schema.field('messages').type)
+    more = written([r | dict(id=1000, messages=[m | dict(new=1) for m in r['messages']]) for r in out]) # what the types have no place for
+    same((more['id'].to_pylist(), more['messages'].to_pylist()[0][0]['new'], more.schema.field('kind')), ([1000]*2, 1, schema.field('kind')))
+
+
+def test_every_column_of_every_record(tmp_path):
+    path = tmp_path/'a.parquet'
+    write_table(path, rows := [dict(a=1), dict(a=2, b='late')])
+    same(read_tables(path), [dict(a=1, b=None), rows[1]])
+    write_table(path, [], like=rows); same(pq.read_schema(path), pa.schema([('a', pa.int64()), ('b', pa.string())]))
+    write_table(tmp_path/'a.csv', [], like=rows); same((tmp_path/'a.csv').read_text(), 'a,b\n')
+    write_table(tmp_path/'b.csv', [dict(id=1, messages=(talk := [dict(role='user', content='مرحبا "x"')]))])
+    same(json.loads(read_tables(tmp_path/'b.csv')[0]['messages']), talk)
+    with pytest.raises(HalaError, match=r'^[^\n]*a\.parquet: Parquet cannot hold these records [^\n]*; write \.jsonl$'): write_table(path, [dict(a=2**63)])
+
+
+LINES = ''.join(json.dumps(dict(id=n, text=f'Text {n}'))+'\n' for n in range(5))
+
+
+@pytest.mark.parametrize('name, data', [
+    ('a.CSV', b'id,text\n0,Hi\n'), ('a.Tsv', b'id\ttext\n0\tHi\n'), ('a.ndjson', b'{"id": "0", "text": "Hi"}\n'), ('a.JSONL', b'{"id": "0", "text": "Hi"}\n'),
+    ('a.jsonl', b'\xef\xbb\xbf{"id": "0", "text": "Hi"}\r\n'),
+    ('a.json', b'\xef\xbb\xbf[{"id": "0", "text": "Hi"}]'), ('a.csv', b'\xef\xbb\xbfid,text\n0,Hi\n'),
+    ('a.jsonl.gz', gzip.compress(b'{"id": "0", "text": "Hi"}\n')), ('a.b.csv.GZ', gzip.compress(b'\xef\xbb\xbfid,text\n0,Hi\n'))])
+def test_files_as_they_are_named(name, data, tmp_path):
+    (tmp_path/name).write_bytes(data)
+    same(read_tables(tmp_path/name), [dict(id='0', text='Hi')])
+    same(read_tables(tmp_path), [dict(id='0', text='Hi')])
+
+
+@pytest.mark.parametrize('line, reason', [
+    (b'{"text": "a\0b"}', 'control characters'), (b'null', 'not an object'), (b'[1]', 'not an object'), (b'{"a":'*5_000, 'nested too deep'),
+    (b'{"text": ' + b'['*500 + b']'*500 + b'}', 'nested too deep'), (b'{"text": ', 'not JSON'), (b'{"text": "\xe9"}', 'not UTF-8'),
+    (b'{"n": ' + b'1'*5_000 + b'}', 'not JSON')])
+def test_a_broken_line_is_a_reject(line, reason, tmp_path):
+    (tmp_path/'a.jsonl').write_bytes(LINES.encode() + line + b'\n' + LINES.encode())
+    records = read_records(tmp_path/'a.jsonl')
+    done = translate_records(records, shape_of(records), Echo(str.upper))
+    same([d.reason for d in done], [None]*5 + [reason] + [None]*5)
+    same({k: done[5].record[k] for k in ('file', 'line')}, dict(file='a.jsonl', line=6))
+    write_table(tmp_path/'rejects.jsonl', [d.record | dict(reason=d.reason) for d in done if d.reason])
+    same([(r['line'], r['reason'], r['raw']) for r in read_tables(tmp_path/'rejects.jsonl')], [(6, reason, line.decode(errors='backslashreplace'))])
+    with pytest.raises(HalaError, match=rf'^[^\n]*a\.jsonl, line 6: {reason} [^\n]*; mend or delete the line$'): read_tables(tmp_path/'a.jsonl')
+    (tmp_path/'a.jsonl').write_bytes((line + b'\n')*6 + LINES.encode())
+    with pytest.raises(HalaError, match=r'^[^\n]*line 1: [^\n]*; 6 of 11 lines are like it$'): read_records(tmp_path/'a.jsonl')
+
+
+def test_braces_in_a_string_are_no_depth(tmp_path):
+    (tmp_path/'a.jsonl').write_text(json.dumps(dict(text='{["\\'*500)) + '\n')
+    same(len(read_tables(tmp_path/'a.jsonl')), 1)
+
+
+def test_a_row_with_too_many_cells(tmp_path):
+    (tmp_path/'a.csv').write_text('id,text\n0,Hi\n1,"two\nlines",more,"and more"\n2,Yes\n3,No\n')
+    records = read_records(tmp_path/'a.csv')
+    done = translate_records(records, shape_of(records), Echo(str.upper))
+    same([(d.record['text'], d.reason) for d in done], [('HI', None), ('two\nlines', 'too many cells'), ('YES', None), ('NO', None)])
+    same({k: done[1].record[k] for k in ('line', 'raw')}, dict(line=4, raw=['more', 'and more']))
+    same(list(done[0].record), ['id', 'text'])
+
+
+def test_a_folder_with_more_than_data(tmp_path):
+    for name, text in (('a.jsonl', LINES), ('config.json', '{"model_type": "x"}'), ('tokenizer.json', '{"a": 1}'), ('.cache/b.jsonl', LINES),
+                       ('b.json', '[{"text": "Hi"}]')):
+        (tmp_path/name).parent.mkdir(exist_ok=True); (tmp_path/name).write_text(text)
+    same(len(read_tables(tmp_path)), 6)
+    (tmp_path/'c.json').write_text('[{"text": ')
+    with pytest.raises(HalaError, match=r'c\.json: not JSON'): read_tables(tmp_path)
+    (tmp_path/'d.csv.gz').write_bytes(gzip.compress(b'id,text\n'*99)[:-9])
+    with pytest.raises(HalaError, match='not packed by gzip'): read_tables(tmp_path/'d.csv.gz')
+    with pytest.raises(HalaError, match=r'config\.json: not a list of objects'): read_tables(tmp_path/'config.json')
+
+
+def test_the_hub_without_datasets(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'datasets', None)
+    with pytest.raises(HalaError, match=r'^[^\n]*pip install hala\[train\]$'): read_hub('a/b', '', 'train', None, 1)
 
 
 @pytest.fixture(scope='module')

@@ -4,28 +4,30 @@
 
 # %% ../../nbs/core/text.ipynb #9a1649a5
 from __future__ import annotations
-import csv, hashlib, io, json, re
-from itertools import pairwise
+import codecs, csv, gzip, hashlib, io, json, re, zlib
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 from .recipe import HalaError
 
 # %% auto #0
 __all__ = ['LETTERS', 'ARABIC', 'MASK', 'ENDING', 'TRIGGER', 'TICKS', 'ONE', 'TWO', 'VARIABLE', 'INLINE', 'MATHS', 'ORDERS',
-           'PROSE', 'BEGIN', 'COMMAND', 'ESCAPE', 'JSON_ESCAPE', 'WHOLE', 'NAMED', 'BARE', 'TAG', 'CLOSERS', 'ENTITY',
-           'TOOL', 'CALLED', 'FORMAT', 'BRACES', 'BEFORE', 'HOST', 'REST', 'DRIVE', 'PATH', 'SITE', 'FILE', 'FILE_END',
-           'OPENING', 'STRING', 'DECODER', 'SPANS', 'SHORT', 'CUTS', 'ENDS', 'LINE', 'DASHES', 'SIGNS', 'EMPHASES',
-           'WORD', 'NUMERALS', 'LINE_ENDS', 'STOP', 'SENTENCE', 'ENDED', 'WAYS', 'LONGEST', 'UNSEEN', 'CONTROL',
-           'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO', 'SHAPES', 'POLICY', 'THINK', 'chat', 'row', 'content', 'ask',
-           'arabic_share', 'closed', 'code_span', 'dollar_span', 'environment', 'backslash_span', 'angle_span',
-           'tool_span', 'entity_span', 'brace_span', 'percent_span', 'mask_span', 'reach_back', 'trimmed', 'mail_span',
-           'colon_span', 'slash_span', 'dot_span', 'json_spans', 'scan', 'terms', 'spans_of', 'protect', 'restore',
-           'intact', 'masked_pair', 'cut', 'split', 'kind', 'tabled', 'structure', 'marked', 'put_back', 'Piece',
-           'piece', 'renumbered', 'sentences', 'paragraphs', 'apart', 'alone', 'cut_short', 'Translated', 'worst',
-           'unreadable', 'planned', 'rejoined', 'translate_texts', 'read_jsonl', 'read_csv', 'read_parquet',
-           'read_json', 'read_arrow', 'read_tables', 'conversation', 'table_rows', 'Shape', 'shape_of', 'slots',
-           'filled', 'handled', 'stretches', 'Done', 'translate_records', 'record_done', 'write_table', 'test_sets',
-           'read_hub']
+           'PROSE', 'BEGIN', 'COMMAND', 'ESCAPE', 'JSON_ESCAPE', 'WHOLE', 'NAMED', 'BARE', 'TAG', 'CLOSERS', 'TOOL',
+           'CALLED', 'ENTITY', 'FORMAT', 'BRACES', 'BEFORE', 'HOST', 'REST', 'DRIVE', 'PATH', 'SITE', 'FILE',
+           'FILE_END', 'OPENING', 'STRING', 'DECODER', 'SPANS', 'SHORT', 'CUTS', 'ENDS', 'LINE', 'DASHES', 'SIGNS',
+           'EMPHASES', 'WORD', 'NUMERALS', 'LINE_ENDS', 'STOP', 'SENTENCE', 'ENDED', 'WAYS', 'LONGEST', 'UNSEEN',
+           'CONTROL', 'TEXTS', 'DEEPEST', 'NEST', 'UNPRINTED', 'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO', 'SHAPES',
+           'THOUGHT', 'POLICY', 'THINK', 'TOOLS', 'ALIKE', 'chat', 'row', 'content', 'ask', 'arabic_share', 'closed',
+           'code_span', 'dollar_span', 'environment', 'backslash_span', 'angle_span', 'tool_span', 'entity_span',
+           'brace_span', 'percent_span', 'mask_span', 'reach_back', 'trimmed', 'mail_span', 'colon_span', 'slash_span',
+           'dot_span', 'json_spans', 'scan', 'terms', 'spans_of', 'protect', 'restore', 'intact', 'masked_pair', 'cut',
+           'split', 'kind', 'tabled', 'structure', 'marked', 'put_back', 'Piece', 'piece', 'renumbered', 'sentences',
+           'paragraphs', 'apart', 'alone', 'cut_short', 'Translated', 'worst', 'unreadable', 'planned', 'rejoined',
+           'translate_texts', 'Record', 'defect', 'ending', 'bytes_of', 'too_deep', 'read_line', 'jsonl_records',
+           'sound', 'read_jsonl', 'read_csv', 'read_parquet', 'read_json', 'read_arrow', 'tables_in', 'read_records',
+           'read_tables', 'conversation', 'table_rows', 'Shape', 'shape_of', 'slots', 'filled', 'handled', 'stretches',
+           'Done', 'translate_records', 'record_done', 'holds', 'arrow_column', 'arrow_table', 'write_table',
+           'test_sets', 'read_hub']
 
 # %% ../../nbs/core/text.ipynb #a77f06e9
 def chat(text # str, list of messages, or None
@@ -151,7 +153,6 @@ BARE = ('allowfullscreen|async|autofocus|autoplay|checked|controls|default|defer
 TAG = re.compile(r'''<(?:/?\d{1,3}\s?/?|/?[A-Za-z][\w:.-]{0,40}(?:\s+(?:[\w:@.-]{1,40}\s*=\s*(?:"[^"]{0,4000}"|'[^']{0,4000}'|[^\s"'<>]{1,500})'''
                  rf'''|(?:(?i:{BARE})|data-[\w-]{{1,40}})(?![^\s/>]))){{0,20}}\s{{0,20}}/?|![A-Za-z][^<>]{{0,100}})>''')
 CLOSERS = ('<!--', '-->'), ('<![CDATA[', ']]>'), ('<?xml', '?>')
-ENTITY = re.compile(r'&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});')
 
 def angle_span(text, i, low, end, lost)->tuple|None: # (start, end)
     "Tags, comments and CDATA; code, scripts and tool calls with all that is in them."
@@ -162,6 +163,7 @@ def angle_span(text, i, low, end, lost)->tuple|None: # (start, end)
     else: m, found = TAG.match(text, i, end), None
     return found or (m.span() if m else None)
 
+# %% ../../nbs/core/text.ipynb #5b7d1c0c
 TOOL, CALLED = re.compile(r'\[(TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS)\]'), re.compile(r'\s*(?:[\w.-]{1,64}(?:\[CALL_ID\]\w{1,64})?\[ARGS\]\s*)?')
 
 def tool_span(text, i, low, end, lost)->tuple|None: # (start, end)
@@ -173,6 +175,8 @@ def tool_span(text, i, low, end, lost)->tuple|None: # (start, end)
         try: found = i, DECODER.raw_decode(text, CALLED.match(text, m.end(), end).end())[1]
         except (ValueError, RecursionError): lost.add(i)
     return found if found and found[1] <= end else m.span()
+
+ENTITY = re.compile(r'&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});')
 
 def entity_span(text, i, low, end, lost)->tuple|None: # (start, end)
     "`&amp;`, `&#169;`."
@@ -379,7 +383,8 @@ ENDS = re.compile(r'\r\n|\n|\r')
 LINE = re.compile(r'((?:[ \t]*>[ \t]?)*)([ \t]*)(#{1,6}(?=[ \t])|[-*+](?=[ \t])|\d{1,4}[.)](?=[ \t])|\|?)([ \t]+\[[ xX]\](?=[ \t]))?([ \t]*)')
 DASHES = re.compile(r'[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*')
 SIGNS = ('*', r'\*', r'(?<!\*)', r'(?!\*)'), ('_', '_', r'(?<!\w)', r'(?!\w)'), ('_', '__', r'(?<!\w)', r'(?!\w)'), ('~', '~~', '', '')
-EMPHASES = tuple((c, re.compile(sign.join((before, rf'(?![\s{c}])(?:[^{c}\n]|\n(?![ \t]*\n)){{1,500}}(?<!\s)', after)))) for c, sign, before, after in SIGNS)
+EMPHASES = tuple((c, re.compile(sign.join((before, rf'(?![\s{c}])(?:[^{c}\n]|\n(?![ \t]*\n)){{1,500}}(?<!\s)', after))))
+                 for c, sign, before, after in SIGNS)
 
 def kind(line:str # without its end
         )->tuple|None: # (depth of quotation, columns it is set in, mark, box); None: it is blank
@@ -399,6 +404,7 @@ def tabled(lines:list # of a text
         elif LINE.match(line)[3] == '|': found.add(n)
     return found
 
+# %% ../../nbs/core/text.ipynb #5b7d1c0d
 def structure(masked:str # a text with marks for its spans
              )->tuple: # one entry a line, then counts
     "The Markdown of a text."
@@ -456,6 +462,7 @@ def renumbered(text:str # with marks
     count = iter(range(len(text)))
     return MASK.sub(lambda m: f'⟦{next(count)}⟧', text)
 
+# %% ../../nbs/core/text.ipynb #5b7d1c13
 def sentences(masked:str # a text with marks
              )->list: # parts; joined they are the text
     "Single sentences and table cells, apart from what marks lists and tables."
@@ -590,72 +597,168 @@ def translate_texts(texts:list, # str; anything else is rejected
         open_ = [i for i in open_ if out[i].reason or asked[i] is None]
     return out
 
+# %% ../../nbs/core/text.ipynb #5b7d1c07
+class Record(dict):
+    "A record that knows of which Arrow schema it is, or why it is none."
+    __slots__ = 'message', 'reason', 'schema'
+    def __init__(self, columns:dict, # or pairs
+                 schema=None, # of pyarrow; None: it is of no such file
+                 reason:str|None=None, # why it is none, in a word or three
+                 message:str|None=None # the same with the place, as a line for people
+                ):
+        super().__init__(columns); self.schema, self.reason, self.message = schema, reason, message
+    def __or__(self, more): return Record(dict.__or__(self, more), self.schema, self.reason, self.message)
+
+def defect(record:dict # as read
+          )->str|None: # reason; None: it is a record
+    "What is wrong with a line of a file."
+    return getattr(record, 'reason', None)
+
+# %% ../../nbs/core/text.ipynb #5b7d1c08
+TEXTS = '.jsonl', '.ndjson', '.json', '.csv', '.tsv'
+
+def ending(path:Path # file
+          )->str: # as in READERS; '' where there is none
+    "What kind of file a name says: `.csv` of `A.CSV`, `.jsonl` of `a.jsonl.gz`."
+    *_, inner, last = '', '', *(s.lower() for s in path.suffixes)
+    return inner if last == '.gz' and inner in TEXTS else last
+
+def bytes_of(path:Path # file
+            )->bytes: # unpacked, without a mark of their order
+    "What a file of text holds. HalaError where it is said to be packed and is not."
+    data = path.read_bytes()
+    try: data = gzip.decompress(data) if path.suffix.lower() == '.gz' else data
+    except (OSError, EOFError, zlib.error) as e: raise HalaError(f'{path}: not packed by gzip, or cut off ({e})') from None
+    return data.removeprefix(codecs.BOM_UTF8)
+
 # %% ../../nbs/core/text.ipynb #dbdf6770
-def read_jsonl(path:Path # UTF-8 file
-              )->list: # dicts
-    "The records of a JSON Lines file. HalaError naming the line that is none."
+DEEPEST, NEST, UNPRINTED = 100, re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.S), re.compile(rb'[\0-\x08\x0b\x0c\x0e-\x1f]')
+
+def too_deep(raw:bytes # a line of JSON
+            )->bool:
+    "Lists in lists in lists, more than DEEPEST: what is read here is also written, and by others."
+    depth, most = 0, 0
+    for m in NEST.finditer(raw) if raw.count(b'[') + raw.count(b'{') > DEEPEST else ():
+        depth += (m[0] in (b'[', b'{')) - (m[0] in (b']', b'}')); most = max(most, depth)
+    return most > DEEPEST
+
+def read_line(raw:bytes # a line of JSON
+             )->tuple: # (dict or None, reason or None, what exactly)
+    "A record, or why there is none."
+    if too_deep(raw): return None, 'nested too deep', f'more than {DEEPEST} levels'
+    try: record = json.loads(raw.decode())
+    except UnicodeDecodeError as e: return None, 'not UTF-8', f'byte {e.start}: {raw[e.start]:#04x}; save the file as UTF-8'
+    except ValueError as e: return None, 'control characters' if UNPRINTED.search(raw) else 'not JSON', str(e)
+    return (record, None, '') if isinstance(record, dict) else (None, 'not an object', 'null' if record is None else type(record).__name__)
+
+# %% ../../nbs/core/text.ipynb #5b7d1c0e
+def jsonl_records(path:Path # UTF-8 file
+                 )->list: # of dict, and of Record with a reason
+    "The records of a JSON Lines file, and what is none."
     records = []
-    for n, raw in enumerate(path.read_bytes().splitlines(), 1):
+    for n, raw in enumerate(bytes_of(path).splitlines(), 1):
         if not raw.strip(): continue
-        try: record = json.loads(raw.decode('utf-8'))
-        except UnicodeDecodeError as e:
-            raise HalaError(f'{path}, line {n}: not UTF-8 (byte {e.start}: {raw[e.start]:#04x}); save the file as UTF-8') from None
-        except (ValueError, RecursionError) as e: raise HalaError(f'{path}, line {n}: not JSON ({e}); mend or delete the line') from None
-        if not isinstance(record, dict): raise HalaError(f'{path}, line {n}: a {type(record).__name__}, not an object')
+        record, reason, exactly = read_line(raw)
+        if reason: record = Record(dict(file=path.name, line=n, raw=raw.decode(errors='backslashreplace')), reason=reason,
+                                   message=f'{path}, line {n}: {reason} ({exactly}); mend or delete the line')
         records.append(record)
     return records
 
+def sound(records:list # as read
+         )->list: # the same
+    "Records of which all are some. HalaError naming the first line that is none."
+    for r in records:
+        if defect(r): raise HalaError(r.message)
+    return records
+
+def read_jsonl(path:Path # UTF-8 file
+              )->list: # dicts
+    "The records of a JSON Lines file. HalaError naming the line that is none."
+    return sound(jsonl_records(path))
+
 # %% ../../nbs/core/text.ipynb #e901b6b0
 def read_csv(path:Path # UTF-8 file with a header
-            )->list: # dicts
-    "The records of a CSV or TSV file. HalaError naming the line that is not UTF-8."
-    data = path.read_bytes()
-    try: text = data.decode('utf-8-sig')
+            )->list: # of dict, and of Record with a reason
+    "The records of a CSV or TSV file; a row with more cells than the header is none. HalaError naming the line that is not UTF-8."
+    data = bytes_of(path)
+    try: text = data.decode()
     except UnicodeDecodeError as e:
         line = data[:e.start].count(10)+1
         raise HalaError(f'{path}, line {line}: not UTF-8; save the file as UTF-8') from None
     csv.field_size_limit(2**31-1) # its own limit is 128 KB a cell
-    try: return list(csv.DictReader(io.StringIO(text, newline=''), delimiter='\t' if path.suffix == '.tsv' else ','))
+    table = csv.DictReader(io.StringIO(text, newline=''), delimiter='\t' if ending(path) == '.tsv' else ',')
+    def one(r):
+        if None not in r: return r
+        n, more = table.line_num, r.pop(None)
+        return Record(r | dict(file=path.name, line=n, raw=more), reason='too many cells',
+                      message=f'{path}, line {n}: too many cells ({", ".join(map(repr, more))}); mend or delete the line')
+    try: return [one(r) for r in table]
     except csv.Error as e: raise HalaError(f'{path}: not a table ({e})') from None
 
+# %% ../../nbs/core/text.ipynb #5b7d1c0f
 def read_parquet(path:Path # file
-                )->list: # dicts
+                )->list: # of Record with a schema
     "The records of a Parquet file. HalaError where it is none."
     import pyarrow as pa, pyarrow.parquet as pq
-    try: return pq.read_table(path).to_pylist()
+    try: table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as e: raise HalaError(f'{path}: not a Parquet file ({str(e).splitlines()[0]})') from None
+    return [Record(r, table.schema) for r in table.to_pylist()]
 
 def read_json(path:Path # UTF-8 file: one list of objects
              )->list: # dicts
     "The records of a JSON file, as Alpaca comes. HalaError where it is no list of objects."
-    try: records = json.loads(path.read_bytes().decode('utf-8-sig'))
+    try: records = json.loads(bytes_of(path).decode())
     except (ValueError, RecursionError) as e: raise HalaError(f'{path}: not JSON ({e})') from None
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records): raise HalaError(f'{path}: not a list of objects')
     return records
 
 def read_arrow(path:Path # file that `datasets` saved
-              )->list: # dicts
+              )->list: # of Record with a schema
     "The records of an Arrow file. HalaError where it is none."
     import pyarrow as pa
-    try: return pa.ipc.open_stream(pa.memory_map(str(path))).read_all().to_pylist()
+    try: table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
     except pa.ArrowInvalid as e: raise HalaError(f'{path}: not an Arrow stream ({str(e).splitlines()[0]})') from None
+    return [Record(r, table.schema) for r in table.to_pylist()]
 
-READERS = {'.jsonl': read_jsonl, '.parquet': read_parquet, '.csv': read_csv, '.tsv': read_csv, '.json': read_json, '.arrow': read_arrow}
-ABOUT = 'dataset_info.json', 'dataset_infos.json', 'dataset_dict.json', 'state.json' # what `datasets` writes beside the data
+READERS = {'.jsonl': jsonl_records, '.ndjson': jsonl_records, '.parquet': read_parquet, '.csv': read_csv, '.tsv': read_csv, '.json': read_json,
+           '.arrow': read_arrow}
 
 # %% ../../nbs/core/text.ipynb #51bf2a5b
+ABOUT = 'dataset_info.json', 'dataset_infos.json', 'dataset_dict.json', 'state.json' # what `datasets` writes beside the data
+
+def tables_in(path:Path # folder
+             )->list: # files, in the order of their names
+    "The files of a folder that hold data."
+    def holds(p):
+        if not p.is_file() or ending(p) not in READERS or p.name in ABOUT or any(part[0] == '.' for part in p.relative_to(path).parts): return False
+        if ending(p) != '.json': return True
+        try: return not isinstance(json.loads(bytes_of(p)), dict)
+        except (ValueError, RecursionError): return True # read_json says what is wrong with it
+    return sorted(filter(holds, path.rglob('*')))
+
+# %% ../../nbs/core/text.ipynb #5b7d1c10
+def read_records(path:Path, # file or folder
+                 limit:int=0 # records at most; 0: all
+                )->list: # of dict, and of Record with a reason where a line is none
+    "The records of a file, or of all data files of a folder. HalaError where they cannot be read, or no more are whole than broken."
+    if not path.exists(): raise HalaError(f'{path}: no such file or folder')
+    records, known = [], ', '.join(READERS)
+    try:
+        files = tables_in(path) if path.is_dir() else [path]
+        if not files: raise HalaError(f'{path}: no file ending in {known}')
+        for f in files:
+            if (kind := ending(f)) not in READERS: raise HalaError(f'{f}: cannot read {kind or "a file without ending"}; known are {known}')
+            some = READERS[kind](f); broken = [r for r in some if defect(r)]
+            if broken and 2*len(broken) >= len(some): raise HalaError(f'{broken[0].message}; {len(broken)} of {len(some)} lines are like it')
+            records += some
+    except OSError as e: raise HalaError(f'{e.filename}: {e.strerror}') from None
+    return records[:limit] if limit else records
+
 def read_tables(path:Path, # file or folder
                 limit:int=0 # records at most; 0: all
                )->list: # dicts
-    "The records of a file, or of all the files of a folder in the order of their names. HalaError where they cannot be read."
-    if not path.exists(): raise HalaError(f'{path}: no such file or folder')
-    files = sorted(p for p in path.rglob('*') if p.suffix in READERS and p.name not in ABOUT) if path.is_dir() else [path]
-    known, ending = ', '.join(READERS), files[0].suffix if files else ''
-    if not files: raise HalaError(f'{path}: no file ending in {known}')
-    if ending not in READERS: raise HalaError(f'{path}: cannot read {ending or "a file without ending"}; known are {known}')
-    try: records = [r for f in files for r in READERS[f.suffix](f)]
-    except OSError as e: raise HalaError(f'{e.filename}: {e.strerror}') from None
-    return records[:limit] if limit else records
+    "The same where every line is a record. HalaError naming the first that is none."
+    return sound(read_records(path))[:limit or None]
 
 # %% ../../nbs/core/text.ipynb #cf8fca5b
 SHAREGPT = {'human': 'user', 'gpt': 'assistant'}
@@ -706,21 +809,24 @@ def shape_of(records:list, # dicts
              fields:tuple=() # columns that hold text; (): found out
             )->Shape:
     "The shape of a table. HalaError where it is none of those known."
-    columns = list(dict.fromkeys(c for r in records[:100] for c in r))
+    records = list(islice((r for r in records if not defect(r)), 100))
+    columns = list(dict.fromkeys(c for r in records for c in r))
     if missing := [f for f in fields if f not in columns]: raise HalaError(f'no column {missing[0]!r}; there are {", ".join(map(str, columns))}')
     if fields: return Shape('fields', tuple(fields))
-    turns = [c for c in TURNS if any(isinstance(r.get(c), list) for r in records[:100])]
+    turns = [c for c in TURNS if any(isinstance(r.get(c), list) for r in records)]
     named = tuple(c for c in WHO if c in columns)
     for name, needed in SHAPES:
         if all(some & set(columns) for some in needed): return Shape(name, named)
     if turns:
-        first = next((t for r in records[:100] for t in r.get(turns[0]) or () if isinstance(t, dict)), {})
+        first = next((t for r in records for t in r.get(turns[0]) or () if isinstance(t, dict)), {})
         return Shape('sharegpt' if 'from' in first else 'messages', (*(c for c in named if WHO[c] == 'system'), turns[0]))
     for c in ('text', 'content'):
         if c in columns: return Shape('text', (c,))
     raise HalaError(f'no known shape has the columns {", ".join(map(str, columns))}; name those that hold text with --columns')
 
 # %% ../../nbs/core/text.ipynb #cc2cf344
+THOUGHT = 'reasoning_content' # what a model thought, beside what it said
+
 def slots(value, # of a column, a conversation or what is in it
           path:tuple, # how one gets there
           role:str # who speaks
@@ -732,33 +838,40 @@ def slots(value, # of a column, a conversation or what is in it
         if not isinstance(turn, dict): found += slots(turn, (*path, n), role); continue
         key = next((k for k in ('content', 'value', 'text') if k in turn), None)
         who = turn.get('role', turn.get('from')) or role
+        who = SHAREGPT.get(who, who) if isinstance(who, str) else role
+        if turn.get(THOUGHT) is not None: found.append(((*path, n, THOUGHT), 'think', turn[THOUGHT]))
         silent = key is None or turn[key] is None and (turn.get('tool_calls') or turn.get('function_call'))
-        if not silent and turn.get('type', 'text') == 'text': found += slots(turn[key], (*path, n, key), SHAREGPT.get(who, who))
+        if not silent and turn.get('type', 'text') == 'text': found += slots(turn[key], (*path, n, key), who)
     return found
 
+# %% ../../nbs/core/text.ipynb #5b7d1c11
 def filled(value, # as `slots` was given
-           texts:dict # path -> text, or None: the turn is dropped
+           texts:dict # path -> text, or None: what stands there is dropped, and the turn that said nothing else
           ): # the same shape
     "A value with other text in its slots."
     inside = {p[:n] for p in texts for n in range(len(p))}
+    gone = {p if p[-1] == THOUGHT or isinstance(p[-1], int) else p[:-1] for p, t in texts.items() if t is None and len(p) > 1}
     def at(v, path):
         if path in texts: return texts[path]
         if path not in inside: return v
-        if isinstance(v, dict): return {k: at(x, (*path, k)) for k, x in v.items()}
+        if isinstance(v, dict): return {k: at(x, (*path, k)) for k, x in v.items() if (*path, k) not in gone}
         if not isinstance(v, list): return v
-        gone = {p[:len(path)+1] for p, t in texts.items() if t is None and p[:len(path)] == path and len(p) == len(path)+2}
-        return [at(x, (*path, n)) for n, x in enumerate(v) if (*path, n) not in gone]
+        new = [(x, at(x, (*path, n))) for n, x in enumerate(v) if (*path, n) not in gone]
+        return [b for a, b in new if not (isinstance(a, dict) and any(b.get(k) == [] != a[k] for k in a))]
     return at(value, ())
 
 # %% ../../nbs/core/text.ipynb #b0511c73
 POLICY = dict(system='translate', user='translate', assistant='translate', tool='copy', think='translate')
 THINK = re.compile(r'(<think>.*?</think>\s*)', re.S)
+TOOLS = ('function', 'ipython', 'function_call', 'function_response', 'observation', 'tool_call', 'tool_calls', 'tool_response', 'tool_result',
+         'tool_results') # what else sets call a tool's call and its answer
+ALIKE = dict.fromkeys(TOOLS, 'tool') | dict(developer='system')
 
 def handled(role:str, # who speaks, or 'think'
             policy:dict # as POLICY
            )->str: # 'translate', 'copy' or 'drop'
     "What is done with what somebody says."
-    return policy.get({'function': 'tool', 'ipython': 'tool', 'developer': 'system'}.get(role, role), 'translate')
+    return policy.get(ALIKE.get(role, role), 'translate')
 
 def stretches(text:str, role:str, # one slot
               policy:dict # as POLICY
@@ -788,13 +901,14 @@ def translate_records(records:list, # dicts
                       **how # window, length and keep of `translate_texts`
                      )->list: # of Done
     "Records through a translator."
-    found = [slots([r.get(c) for c in shape.columns], (), 'user') for r in records]
+    found = [[] if defect(r) else slots([r.get(c) for c in shape.columns], (), 'user') for r in records]
     found = [[(p, WHO.get(shape.columns[p[0]], who) if len(p) == 1 else who, t) for p, who, t in some if t is not None or len(p) > 1] for some in found]
     planned = [[(p, stretches(t, who, policy)) for p, who, t in some] for some in found]
     said = iter(translate_texts([s for some in planned for _, parts in some for s, go in parts or () if go], generate, **how))
-    return [record_done(r, shape, [(p, parts and [next(said) if go else s for s, go in parts]) for p, parts in some], output)
-            for r, some in zip(records, planned)]
+    said = [[(p, parts and [next(said) if go else s for s, go in parts]) for p, parts in some] for some in planned]
+    return [Done(r, 'stop', 0, (), why) if (why := defect(r)) else record_done(r, shape, some, output) for r, some in zip(records, said)]
 
+# %% ../../nbs/core/text.ipynb #5b7d1c12
 def record_done(record:dict, shape:Shape, # as it came
                 said:list, # (path, None or what stands there: texts that were copied and what became of the others)
                 output:str # 'replaced' or 'both'
@@ -811,21 +925,59 @@ def record_done(record:dict, shape:Shape, # as it came
                 tuple(t.way for t in new), reason)
 
 # %% ../../nbs/core/text.ipynb #3900e397
+def holds(kind, other # arrow types
+         )->bool:
+    "Whether one type has a place for every field of another."
+    from pyarrow import types as t
+    def field(f): return kind.get_field_index(f.name) >= 0 and holds(kind.field(f.name).type, f.type)
+    if t.is_struct(other): return t.is_struct(kind) and all(map(field, other))
+    return holds(kind.value_type, other.value_type) if t.is_list(other) and hasattr(kind, 'value_type') else True
+
+def arrow_column(values:list, # of a column
+                 kind=None # the arrow type it had
+                ): # arrow array
+    "A column in its type, where that still fits."
+    import pyarrow as pa
+    try:
+        if kind and (pa.types.is_map(kind) or not pa.types.is_nested(kind) or holds(kind, pa.array(values).type)): return pa.array(values, kind)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError): pass # they are others now
+    return pa.array(values)
+
+def arrow_table(records:list, # dicts
+                like:list=() # those whose columns an empty table has
+               ): # arrow table
+    "Records as a table with all their columns, in the types they were read in."
+    import pyarrow as pa
+    schemas = {id(s): s for r in (*records, *like) if (s := getattr(r, 'schema', None)) is not None}.values()
+    kinds = {f.name: f.type for s in reversed(schemas) for f in s}
+    def column(c):
+        kind = kinds.get(c, kinds.get(c.removesuffix('_source')))
+        return arrow_column([r.get(c) for r in records], kind if records or kind else arrow_column([r.get(c) for r in like]).type)
+    table = pa.table({c: column(c) for c in dict.fromkeys(c for r in records or like for c in r)})
+    same = next((s for s in schemas if s.equals(table.schema)), None)
+    return table.cast(same) if same else table # with what else the schema says
+
+# %% ../../nbs/core/text.ipynb #5b7d1c0a
 def write_table(path:Path, # ending in one of READERS
-                records:list # dicts
+                records:list, # dicts
+                like:list=() # those whose columns a table without records has
                )->None:
     "Records into a file of the kind that its name says. HalaError where that kind is not known, or cannot hold them."
-    if path.suffix == '.parquet':
+    kind = path.suffix.lower()
+    if kind == '.parquet':
         import pyarrow as pa, pyarrow.parquet as pq
-        try: return pq.write_table(pa.Table.from_pylist(records), path)
-        except (pa.ArrowException, UnicodeError) as e: raise HalaError(f'{path}: Parquet cannot hold these records ({e}); write .jsonl') from None
-    if path.suffix in ('.csv', '.tsv'):
-        columns = list(dict.fromkeys(c for r in records for c in r))
+        try: return pq.write_table(arrow_table(records, like), path)
+        except (pa.ArrowException, UnicodeError, OverflowError, TypeError) as e:
+            raise HalaError(f'{path}: Parquet cannot hold these records ({e}); write .jsonl') from None
+    if kind in ('.csv', '.tsv'):
+        columns = list(dict.fromkeys(c for r in records or like for c in r))
+        def cell(v): return json.dumps(v, ensure_ascii=False, default=str) if isinstance(v, (list, dict)) else v
         with path.open('w', encoding='utf-8', newline='', errors='backslashreplace') as f:
-            table = csv.DictWriter(f, columns, delimiter='\t' if path.suffix == '.tsv' else ',')
-            table.writeheader(); table.writerows(records)
+            table = csv.DictWriter(f, columns, delimiter='\t' if kind == '.tsv' else ',')
+            table.writeheader(); table.writerows({c: cell(v) for c, v in r.items()} for r in records)
         return
-    if path.suffix != '.jsonl': raise HalaError(f'{path}: cannot write {path.suffix or "a file without ending"}; known are .jsonl, .parquet, .csv, .tsv')
+    if kind not in ('.jsonl', '.ndjson'):
+        raise HalaError(f'{path}: cannot write {kind or "a file without ending"}; known are .jsonl, .parquet, .csv, .tsv')
     with path.open('w', encoding='utf-8', errors='backslashreplace', newline='\n') as f: # \ud800 is also JSON's spelling of it
         for r in records: f.write(json.dumps(r, ensure_ascii=False, default=str)+'\n')
 
@@ -847,9 +999,10 @@ def read_hub(id:str, # data set
              limit:int # records at most; 0: all
             )->tuple: # (dicts, commit id)
     "The first records of a data set of the hub, and the commit they come from. HalaError where it cannot be had."
-    from itertools import islice
-    from datasets import load_dataset
-    from huggingface_hub import HfApi
+    try:
+        from datasets import load_dataset
+        from huggingface_hub import HfApi
+    except ImportError: raise HalaError(f'{id!r} (a data set of the hub) needs datasets: pip install hala[train]') from None
     try:
         commit = revision or HfApi().dataset_info(id).sha
         stream = load_dataset(id, config or None, split=split, revision=commit, streaming=True)
