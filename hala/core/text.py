@@ -963,7 +963,7 @@ def write_table(path:Path, # ending in one of READERS
                 like:list=() # those whose columns a table without records has
                )->None:
     "Records into a file of the kind that its name says. HalaError where that kind is not known, or cannot hold them."
-    kind = path.suffix.lower()
+    kind, like = path.suffix.lower(), [r for r in like if not defect(r)]
     if kind == '.parquet':
         import pyarrow as pa, pyarrow.parquet as pq
         try: return pq.write_table(arrow_table(records, like), path)
