@@ -224,6 +224,10 @@ def test_citation():
     assert {'cff-version', 'message', 'title', 'authors'} <= said.keys(), 'what the format asks for'
     assert said['version'] == hala.__version__
     assert said['license'] == 'Apache-2.0'
+    from hala.core.cards import CITATION
+    (paper,) = said['references']
+    names = ' and '.join(f"{a['family-names']}, {a['given-names']}" for a in paper['authors'])
+    assert f'{{{names}}}' in CITATION and f"{{{paper['year']}}}" in CITATION and f"{paper['start']}--{paper['end']}" in CITATION, 'as each card cites it'
 
 
 def test_colab_badges():

@@ -225,3 +225,44 @@ def test_agreement_counts_what_people_said():
         hits, wrong = [m for m in marks if hit(m)], [m for m in marks if m['mark'] != 'good']
         assert found[name]['precision'] == accuracy([m['mark'] != 'good' for m in hits])
         assert found[name]['recall'] == accuracy([bool(hit(m)) for m in wrong])
+
+
+ORDER = '''(root, text) => {    // the letters of a text from left to right, as they are painted
+    const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT), at = []; let all = '';
+    for (let node; node = walk.nextNode();) for (let i = 0; i < node.data.length; i++) { all += node.data[i]; at.push([node, i]); }
+    const start = all.indexOf(text), range = document.createRange();
+    return [...text].map((letter, k) => {
+        const [node, i] = at[start + k]; range.setStart(node, i); range.setEnd(node, i + 1); return [range.getClientRects()[0].left, letter];
+    }).sort((a, b) => a[0] - b[0]).map(x => x[1]).join('');
+}'''
+
+
+@needs_chromium
+def test_placeholders_in_arabic_run_from_the_left(browser, tmp_path):
+    "In the list, in the row below, and in the tables of `hala.open`."
+    from hala.core.reading import Texts
+    rows, pairs = tmp_path/'rows.jsonl', {'%(time_period)s': 'قبل %(time_period)s', '$x^2 + y^2$': 'احسب $x^2 + y^2$ الآن', 'https://a.org/?b=1': 'انظر https://a.org/?b=1 الآن'}
+    rows.write_text('\n'.join(json.dumps(dict(en=e, ar=a)) for e, a in pairs.items()), encoding='utf-8')
+    b = look(browser, write_view(str(rows), str(tmp_path/'rows.html')))
+    for n, span in enumerate(pairs):
+        for place in (f'document.querySelectorAll(".row .arabic")[{n}]', 'document.querySelector("#detail .preview")'):
+            assert b.evaluate(f'({ORDER})({place}, {json.dumps(span)})') == span
+        b.key('j')
+    (tmp_path/'table.html').write_text(f'<meta charset="utf-8">{Texts([dict(arabic=a) for a in pairs.values()])._repr_html_()}', encoding='utf-8')
+    b.open((tmp_path/'table.html').as_uri())
+    assert [b.evaluate(f'({ORDER})(document.querySelectorAll("td")[{n}], {json.dumps(span)})') for n, span in enumerate(pairs)] == list(pairs)
+
+
+@needs_chromium
+def test_a_telephone_shows_rows_before_filters(pages, browser):
+    b = look(browser, pages/'many.html', 390)
+    b.size(390, 667)
+    place = 'id => { const r = $(id).getBoundingClientRect(); return [r.top, r.bottom, r.height]; }'
+    rows = b.evaluate('''(() => { const l = list.getBoundingClientRect();
+        return [...document.querySelectorAll(".row")].filter(e => { const r = e.getBoundingClientRect(); return r.top >= l.top && r.bottom <= l.bottom; }).length })()''')
+    assert rows >= 2, 'more than one row in sight'
+    assert b.evaluate(f'({place})("count")')[0] >= b.evaluate(f'({place})("theme")')[1], 'the count has a line of its own'
+    assert b.evaluate(f'({place})("q")')[2] and not b.evaluate(f'({place})("reason")')[2]
+    b.evaluate('$("more").click()')
+    assert b.evaluate(f'({place})("reason")')[2] and b.evaluate('$("more").getAttribute("aria-expanded")') == 'true'
+    assert b.evaluate('document.documentElement.scrollWidth') <= 390

@@ -12,10 +12,10 @@ from .recipe import HalaError, Recipe
 from .store import Table, manifest
 
 # %% auto #0
-__all__ = ['TASKS', 'UNTIMED', 'LIMITS', 'HUB_ID', 'CITATION', 'USE', 'FIELDS', 'markdown_table', 'eval_results', 'scores_table',
-           'steps', 'sources_table', 'funnel_table', 'machine_name', 'compute', 'compute_table', 'with_hours', 'limits',
-           'terms', 'datasets_of', 'base_of', 'prompts_of', 'written', 'background', 'usage', 'example_prompt',
-           'model_card', 'size_category', 'counted', 'data_card']
+__all__ = ['TASKS', 'LEGEND', 'UNTIMED', 'LIMITS', 'HUB_ID', 'CITATION', 'USE', 'FIELDS', 'markdown_table', 'eval_results',
+           'scores_table', 'legend', 'steps', 'sources_table', 'funnel_table', 'machine_name', 'compute',
+           'compute_table', 'with_hours', 'limits', 'terms', 'datasets_of', 'base_of', 'prompts_of', 'written',
+           'background', 'usage', 'example_prompt', 'model_card', 'size_category', 'counted', 'data_card']
 
 # %% ../../nbs/core/cards.ipynb #3a319590
 def markdown_table(rows:list # of lists, the first is the head
@@ -46,6 +46,21 @@ def scores_table(metrics:list # of manifests
         interval = '' if m['low'] is None else f"{m['low']:.3g} to {m['high']:.3g}"
         return [m['task'], m['lang'], m['name'], f"{m['value']:.3g}", interval, m['n']]
     return markdown_table([['task', 'language', 'metric', 'value', '95 % interval', 'n'], *(line(m) for m in metrics if '/' not in m['name'])])
+
+# %% ../../nbs/core/cards.ipynb #3bc8e456
+LEGEND = { # metric -> task of the embedded world -> what it asks
+    'acc': {'seen': 'facts that the Arabic training text holds', 'unseen': 'facts that only the base has read, in English',
+            'nowhere': 'facts that no text holds', 'letters': '`seen` once more, answered by a letter'},
+    'chrf': {'unseen': 'sentences about places that no lesson describes', 'catalog': 'strings of real software'}}
+
+def legend(metrics:list # of manifests
+          )->str: # Markdown; empty where no task is one of ours
+    "What the tasks ask, and what guessing gives."
+    there = {(m['name'], m['task']) for m in metrics}
+    said = {name: [f'`{task}`: {what}' for task, what in tasks.items() if (name, task) in there] for name, tasks in LEGEND.items()}
+    lines = ['; '.join(tasks) + '.' for tasks in said.values() if tasks]
+    if said['acc']: lines.append('`acc`: questions right, of four options each: chance is 0.25 (25\u00a0%); `generate`: free answers exactly right.')
+    return ' '.join(lines)
 
 # %% ../../nbs/core/cards.ipynb #65d3f886
 def steps(folder:Path # artifact
@@ -248,7 +263,7 @@ def model_card(r:Recipe, # of the size
                          eval_results=eval_results(metrics) or None, **licence)
     fields = json.loads(json.dumps(last['recipe']), object_hook=lambda d: {k: v for k, v in d.items() if k}) # '' holds the dataclass's name
     settings = f'```json\n{json.dumps(fields, ensure_ascii=False, indent=1)}\n```'
-    scores = scores_table(metrics) if metrics else 'Not scored by itself; see the run.'
+    scores = f'{scores_table(metrics)}\n\n{legend(metrics)}'.strip() if metrics else 'Not scored by itself; see the run.'
     return ModelCard(written(head, path, {'What it is': title, 'Use': usage(path, examples, example_prompt(r, path)), 'Scores': scores, 'Settings': settings,
                                           **background(folder, r, r.family, sources, lines)}))
 

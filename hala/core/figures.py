@@ -29,11 +29,14 @@ def figure(width:float=6, # inches of 72 px
     from IPython.display import SVG, display
     from matplotlib import rc_context
     from matplotlib.figure import Figure
+    from matplotlib.ticker import AutoLocator, MaxNLocator
     with rc_context(STYLE | {'axes.prop_cycle': cycler(color=COLOURS)}):
         fig, out = Figure(figsize=(width, height), layout='constrained'), io.StringIO()
         drawn = list(fig.subplots(1, panels, sharey=share, squeeze=False)[0])
         for ax in drawn: ax.set(**axes)
         yield drawn[0] if panels == 1 else drawn
+        for ax in drawn: # a scale of one's own, a logarithm or names, stays
+            if type(ax.xaxis.get_major_locator()) is AutoLocator: ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         if drawn[-1].get_legend_handles_labels()[0]: drawn[-1].legend()
         fig.savefig(out, format='svg', metadata=dict.fromkeys(('Date', 'Creator')))
     display(SVG(out.getvalue()))

@@ -13,12 +13,12 @@ from weakref import finalize
 from .pipeline import STAGES, plan
 from .recipe import HalaError
 from .store import Table
-from .text import ARABIC, ask, chat
+from .text import ARABIC, ask, chat, spans_of
 
 # %% auto #0
-__all__ = ['WORD', 'SIGNS', 'JOINED', 'GUESS', 'OFTEN', 'SELDOM', 'SHORT', 'LEARNED', 'direction', 'cell', 'Texts', 'Read',
-           'words', 'texts_with', 'outside', 'read_words', 'Rows', 'Reading', 'known_words', 'answers', 'listed',
-           'translate', 'ask_model', 'open_run']
+__all__ = ['WORD', 'SIGNS', 'JOINED', 'GUESS', 'OFTEN', 'SELDOM', 'SHORT', 'LEARNED', 'direction', 'isolated', 'cell', 'Texts',
+           'Read', 'words', 'texts_with', 'outside', 'read_words', 'Rows', 'Reading', 'known_words', 'answers',
+           'listed', 'translate', 'ask_model', 'open_run']
 
 # %% ../../nbs/core/reading.ipynb #7e875c89
 def direction(*texts # str, or None
@@ -26,14 +26,24 @@ def direction(*texts # str, or None
     "Where texts begin: Arabic that begins with a Latin name is Arabic all the same."
     return 'rtl' if any(ARABIC.search(str(t)) for t in texts) else 'auto'
 
+def isolated(text:str # any
+            )->str: # HTML
+    "A text whose placeholders, formulas and addresses each run from left to right, whatever stands around them."
+    parts, at = [], 0
+    for span in spans_of(text):
+        start = text.index(span, at)
+        parts += [html.escape(text[at:start]), f'<bdi dir="ltr">{html.escape(span)}</bdi>']
+        at = start+len(span)
+    return ''.join([*parts, html.escape(text[at:])])
+
 def cell(text, # what stands in it
          name:str='td', # or 'th'
          way:str='' # 'rtl' or 'auto'; empty: that of its text
         )->str: # HTML
     "One cell, in the direction of its text."
     said = '' if text is None else str(text)
-    style = 'text-align: start; white-space: pre-wrap; vertical-align: top; overflow-wrap: break-word'
-    return f'<{name} dir="{way or direction(said)}" style="{style}">{html.escape(said)}</{name}>'
+    style = 'text-align: start; white-space: pre-wrap; vertical-align: top; overflow-wrap: anywhere'
+    return f'<{name} dir="{way or direction(said)}" style="{style}">{isolated(said)}</{name}>'
 
 class Texts:
     "Texts side by side, with what must be said about them."

@@ -10,7 +10,7 @@ from pathlib import Path
 from .pipeline import plan
 from .recipe import HalaError
 from .store import Table, key_of, parquet
-from .text import conversation, read_jsonl, read_tables, row
+from .text import conversation, read_jsonl, read_tables, row, spans_of
 
 # %% auto #0
 __all__ = ['COLUMNS', 'COLOURS', 'LAYOUT', 'BODY', 'STATE', 'FILTER', 'LIST', 'DETAIL', 'MOVE', 'MARKS', 'KEYS', 'STYLE',
@@ -33,7 +33,8 @@ def shown(r:dict, # row
     "What the page gets of a row."
     checks = r.get('checks') if isinstance(r.get('checks'), dict) else {}
     scores = {k: float(f'{v:.4g}') for k, v in checks.items() if isinstance(v, (int, float)) and math.isfinite(v)}
-    return [table, *(r.get(c) for c in COLUMNS[1:-2]), scores, turns(r)]
+    fixed = [[spans] if (spans := spans_of(t[2] or '')) else [] for t in turns(r)] # a fourth part of the turns that have any
+    return [table, *(r.get(c) for c in COLUMNS[1:-2]), scores, [t+s for t, s in zip(turns(r), fixed)]]
 
 # %% ../../nbs/core/view.ipynb #17ad3253
 def tables(folder:Path # artifact
@@ -145,10 +146,14 @@ LAYOUT = '''
 #detail { border-top: 2px solid var(--line); padding: .5rem .8rem; height: 42%; overflow: auto }
 .facts { color: var(--soft); font-size: .88em; overflow-wrap: anywhere }
 .turn { display: grid; grid-template-columns: 1fr 1fr; gap: .2rem .8rem; margin-top: .5rem } .turn > small { grid-column: 1/-1; color: var(--soft) }
+.turn > .preview { grid-column: -2/-1 } .turn > .preview:empty { display: none }
 .turn > div { white-space: pre-wrap; overflow-wrap: anywhere } textarea { width: 100%; resize: vertical; field-sizing: content; min-height: 3.2em }
 footer { border-top: 1px solid var(--line); padding: .25rem .8rem; color: var(--soft); font-size: .85em }
 kbd { font: inherit; font-weight: 600; color: var(--ink) }
-@media (max-width: 700px) { .row { grid-template-columns: 1fr auto } .row > .text { grid-column: 1/-1; max-height: 1.45em }
+#more { display: none }
+@media (max-width: 700px) { h1 { flex: 1 } #count { flex-basis: 100%; order: 1 } #more { display: inline }
+  #filters:not(.open) > :not(#q) { display: none } #filters:not(.open) > #q { grid-column: 1/-1 }
+  .row { grid-template-columns: 1fr auto } .row > .text { grid-column: 1/-1; max-height: 1.45em }
   .row .tags { grid-row: 1; grid-column: 2; white-space: nowrap } .row .tags > div { display: inline; margin-inline-start: .6em }
   .turn { grid-template-columns: 1fr } #filters { grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr)) } footer { display: none } }
 '''
@@ -156,6 +161,7 @@ kbd { font: inherit; font-weight: 600; color: var(--ink) }
 # %% ../../nbs/core/view.ipynb #6bdad664
 BODY = '''<header>
 <div><h1 dir="auto">{title}</h1><p id="count" role="status"></p>
+<button id="more" aria-expanded="false" aria-controls="filters">Filters</button>
 <button id="theme" title="light or dark (t)">◐</button><button id="export">Export marks</button></div>
 <div id="filters">
 <input id="q" type="search" placeholder="search ( / )" aria-label="search texts and ids" dir="auto" autocomplete="off">
@@ -193,6 +199,14 @@ function element(tag, name, text, dir) {
   if (text != null) e.textContent = text;
   if (dir) e.dir = dir;
   return e;
+}
+function isolated(e, text, spans) {
+  let at = 0;
+  for (const span of spans) {
+    const start = text.indexOf(span, at); if (start < 0) continue;
+    e.append(text.slice(at, start), element('bdi', '', span, 'ltr')); at = start + span.length;
+  }
+  e.append(text.slice(at)); return e;
 }
 '''
 
@@ -232,7 +246,7 @@ const list = $('list'), space = $('space'), narrow = matchMedia('(max-width: 700
 const high = () => narrow.matches ? 92 : 62;
 function line(r, i) {
   const e = element('div', 'row'), mark = marks.get(r.key), name = 'text' + (r.turns.length > 1 ? ' several' : '');
-  const flat = texts => texts.slice(0, 4).map(t => (t || '').slice(0, 400).replace(/\s+/g, ' ')).join('\n');
+  const plain = text => (text || '').slice(0, 400).replace(/\s+/g, ' '), flat = texts => texts.slice(0, 4).map(plain).join('\n');
   const source = flat(r.turns.map(t => t[1])), arabic = flat(mark?.messages?.map(m => m.content) ?? r.turns.map(t => t[2]));
   e.id = 'row' + i; e.setAttribute('role', 'option'); e.setAttribute('aria-selected', i == at);
   e.setAttribute('aria-posinset', i + 1); e.setAttribute('aria-setsize', shown.length);
@@ -241,7 +255,7 @@ function line(r, i) {
   if (mark) tags.append(element('div', mark.mark, mark.mark));
   if (r.reason || r.verdict) tags.append(element('div', r.verdict == 'rejected' ? 'rejected' : '', r.reason || r.verdict));
   e.append(element('div', 'number', r.n + 1), element('div', name, source, side(source)),
-    element('div', name + ' arabic', arabic, side(arabic)), tags);
+    isolated(element('div', name + ' arabic', null, side(arabic)), arabic, r.turns.flatMap(t => t[3] || []).map(plain)), tags);
   return e;
 }
 function draw() {
@@ -272,11 +286,12 @@ function facts(r, mark) {
 function detail() {
   const r = shown[at], box = $('detail'), mark = r && marks.get(r.key); box.replaceChildren(); box.scrollTop = 0;
   if (!r) return box.append(element('p', 'facts', 'No row passes these filters.'));
-  box.append(...facts(r, mark), ...r.turns.map(([role, source, arabic], i) => {
+  box.append(...facts(r, mark), ...r.turns.map(([role, source, arabic, spans = []], i) => {
     const turn = element('div', 'turn'), edit = element('textarea', 'arabic', null, side(arabic || 'ا'));
     edit.value = mark?.messages?.[i]?.content ?? arabic ?? ''; edit.setAttribute('aria-label', 'Arabic of ' + role);
-    edit.oninput = () => fixed(r);
-    turn.append(element('small', '', role), element('div', 'english', source, side(source)), edit);
+    const preview = element('div', 'arabic preview', null, side(arabic || 'ا')); if (spans.length) isolated(preview, edit.value, spans);
+    edit.oninput = () => { fixed(r); if (spans.length) { preview.replaceChildren(); isolated(preview, edit.value, spans); } };
+    turn.append(element('small', '', role), element('div', 'english', source, side(source)), edit, preview);
     return turn;
   }));
 }
@@ -350,6 +365,7 @@ new ResizeObserver(draw).observe(list); addEventListener('pagehide', save);
 for (const id of [...PICKS, 'score', 'low', 'high', 'order']) $(id).addEventListener('change', refresh);
 for (const id of ['q', 'low', 'high']) $(id).addEventListener('input', refresh);
 $('export').onclick = download; $('theme').onclick = theme;
+$('more').onclick = () => $('more').setAttribute('aria-expanded', $('filters').classList.toggle('open'));
 offers(); refresh(); list.focus();
 '''
 STYLE, SCRIPT = COLOURS + LAYOUT, STATE + FILTER + LIST + DETAIL + MOVE + MARKS + KEYS
