@@ -81,6 +81,8 @@ def mark(page):
             element.set('dir', 'rtl')
             element.set('lang', 'ar')
             for code in element.iter(*LEFT): code.set('dir', 'ltr')
+    for code in body.iter('code'):    # Sphinx puts each word of it into a span of its own, and these would follow each other from the left
+        if mostly(code.text_content()) and not any(code.iterancestors('pre')): code.set('dir', 'rtl'); code.set('lang', 'ar')
     for pre in body.iter('pre'): strings(pre)
     walk(body)
     return html.tostring(tree, encoding='unicode', doctype='<!DOCTYPE html>')

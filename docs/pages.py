@@ -14,7 +14,8 @@ from pathlib import Path
 import nbformat
 from fastcore.docments import docments
 from fastcore.nbio import read_nb
-from readme import CALLOUT, directives, root
+from lxml.html import fragment_fromstring, tostring
+from readme import CALLOUT, directives, root, tight
 from sphinx.cmd.build import main as sphinx
 
 from hala._modidx import d as index
@@ -89,7 +90,7 @@ class Site:
             return f'{{py:obj}}`{match[1]} <{hit[0]}>`' if hit and '._' not in hit[0] else match[0]
         text = CALLOUT.sub(lambda m: f':::{{{m[1]}}}\n{m[2]}\n:::', text)
         text = LINK.sub(lambda m: m[1] + self.link(m[2], folder, page) + m[3], text)
-        blocks = re.split(r'(^```.*?^```)', text, flags=re.M | re.S)    # code in fences stays as it is
+        blocks = re.split(r'(^```.*?^```)', tight(text), flags=re.M | re.S)    # code in fences stays as it is
         return ''.join(b if b.startswith('```') else re.sub(r'(?<![`\w}])`(\w+)`(?!`)', known, b) for b in blocks)
 
     def notebook(self, page):
@@ -150,6 +151,7 @@ class Site:
         "docs/results/*.json, a table for each family; nobody types a figure."
         files = sorted((root/'docs/results').glob('*.json'))
         recorded = {p: json.loads(p.read_text(encoding='utf-8')) for p in files}
+        recorded = {p: r for p, r in recorded.items() if not r.get('of', '').startswith('probe ')}    # the tests' family: eight questions say nothing
         runs = [r for r in recorded.values() if {'family', 'size'} <= r.keys()]
         parts = ['# Results', 'Figures of recorded runs, as `make record` wrote them. Shares and chrF++ are of 100, in brackets their 95 % intervals; '
                  'a mark at 25 stands for chance.']
@@ -170,16 +172,17 @@ class Site:
             if found in runs or path in arms: continue
             if {'rows', 'hala', 'load'} <= found.keys(): parts.append(many_rows(found))
             else: parts += [f'### {path.stem}', *self.bench(path.stem.removeprefix('bench-'), found)]
-        parts.append('The same as JSON: ' + ', '.join(f"[{p.name}]({self.link(p.name, p.parent, 'results')})" for p in files) + '.')
-        self.write('results.md', '\n\n'.join(parts) + '\n')
+        parts.append('The same as JSON: ' + ', '.join(f"[{p.name}]({self.link(p.name, p.parent, 'results')})" for p in recorded) + '.')
+        self.write('results.md', tight('\n\n'.join(parts)) + '\n')
 
     def bench(self, name, found):
         "A measurement: what its program says of itself, every figure, and the machine."
         program = root/f'bench/{name.partition("-")[0]}.py'
         told = ast.get_docstring(ast.parse(program.read_text(encoding='utf-8'))) or '' if program.is_file() else ''
         said = [part if part.startswith('    ') else prose_line(part) for part in told.split('\n\n') if part]    # what is indented is code
-        where = found.pop('machine', None)
-        return [*said, *measured(found), *([machine(dict(size=name, machines=[where]))] if where else [])]
+        where, what = found.pop('machine', None), found.pop('what', None)
+        if what: said.append(prose_line(f'{what[0].upper()}{what[1:]}.'))
+        return [*said, *measured(worded(found)), *([machine(dict(size=name, machines=[where]))] if where else [])]
 
     def texts(self):
         for name, page in TEXTS.items():
@@ -223,7 +226,34 @@ def code(cell, said):
         if not said.get('fig-alt'): sys.exit(f'a figure without words for who does not see it; give its cell a line "#| fig-alt: …": {text[:60]!r}')
         mystnb['image'] = {'alt': said['fig-alt']}
     metadata = {'tags': tags, 'mystnb': mystnb}
-    return nbformat.v4.new_code_cell(text, metadata=metadata, outputs=[nbformat.from_dict(o) for o in cell.get('outputs', [])])
+    return nbformat.v4.new_code_cell(text, metadata=metadata, outputs=[nbformat.from_dict(settled(o)) for o in cell.get('outputs', [])])
+
+
+NUMBER = re.compile(r'[-+−]?\d[\d,]*\.?\d*(e[-+]?\d+)?( %)?( \(.*\))?|nan|yes|no|[·-]|')
+
+
+def numeric(cells):
+    "Whether a column holds figures alone, which stand below each other's ends; words stand below each other's beginnings."
+    texts = [' '.join(c.split()) for c in cells]
+    return any(re.search(r'\d', t) for t in texts) and all(map(NUMBER.fullmatch, texts))
+
+
+def settled(output):
+    "An output whose pandas tables have one row of heads, and numbers at the end of their columns."
+    text = ''.join(output.get('data', {}).get('text/html', ''))
+    if 'class="dataframe"' not in text: return output
+    page = fragment_fromstring(text, create_parent='div')
+    for table in page.iter('table'):
+        above, *below = heads = table.xpath('./thead/tr')
+        both = list(zip(above, below[0], strict=True)) if len(heads) == 2 else []
+        if both and all(bool(a.text) != bool(b.text) for a, b in both):    # the names of the row heads, in a row of their own
+            for a, b in both: a.text = a.text or b.text
+            below[0].drop_tree()
+        rows = [row.findall('td') for row in table.xpath('./tbody/tr')]
+        for column, head in zip(zip(*rows, strict=True), [*above][-len(rows[0]):] if rows else (), strict=True):
+            if numeric([td.text_content() for td in column]):
+                for found in (head, *column): found.set('class', 'number')
+    return output | {'data': output['data'] | {'text/html': ''.join(tostring(child, encoding='unicode') for child in page)}}
 
 
 def plain(nb):
@@ -250,7 +280,7 @@ def card(title, said, page): return f':::{{grid-item-card}} {title}\n:link: {pag
 
 def prose_line(text):
     "One line of a comment as Markdown: only what stands between backticks has a meaning."
-    return ''.join(t if t.startswith('`') else re.sub(r'([\\*_<>|\[\]$#{}])', r'\\\1', t) for t in re.split(r'(`[^`]+`)', text or ''))
+    return ''.join(t if t.startswith('`') else re.sub(r'([\\*_<>|\[\]$#{}])', r'\\\1', t) for t in re.split(r'(`[^`]+`)', tight(text or '')))
 
 
 def kind_of(annotation):
@@ -306,7 +336,7 @@ def many_rows(r):
     said = [f'`hala status` takes {r["hala"]["status_seconds"]:.1f} s.']
     for k in r['hala'].get('kills', []):
         own = f', {k["cpu_seconds_until_it_goes_on"]:.1f} s of them computing' if 'cpu_seconds_until_it_goes_on' in k else ''
-        said.append(f'Killed at {k["killed_at"]:.0%} of the work it goes on after {k["seconds_until_it_goes_on"]:.1f} s{own}; '
+        said.append(f'Killed at {100*k["killed_at"]:.0f} % of the work it goes on after {k["seconds_until_it_goes_on"]:.1f} s{own}; '
                     f'`hala status` takes {k["status_seconds"]:.1f} s then.')
     if 'asked_twice' in r['hala']: said.append(f'Rows asked twice after all that: {r["hala"]["asked_twice"]}.')
     about = (f'Stage 04 (`make scale`) with an engine that answers at once. Where the load is above the {r["machine"]["cores"]} cores of the machine, '
@@ -328,7 +358,7 @@ def table(runs):
         bar = '' if length is None else f' style="--share:{length:.1f}%"'
         return f'<td class="value{" chance" if name.endswith("_acc") else ""}"{bar}>{figure(name, value, run.get("intervals", {}).get(name))}</td>'
     rows = [f'<tr><td>{html.escape(MEANING.get(n, ALSO.get(n, "")))}<br><code>{n}</code></td>' + ''.join(cell(r, n) for r in runs) + '</tr>' for n in names]
-    head = '<thead><tr><th></th>' + ''.join(f'<th>{r["size"]}</th>' for r in runs) + '</tr></thead>'
+    head = '<thead><tr><th></th>' + ''.join(f'<th class="value">{r["size"]}</th>' for r in runs) + '</tr></thead>'
     return f'<div class="results-scroll"><table class="table results">{head}<tbody>' + ''.join(rows) + '</tbody></table></div>'
 
 
@@ -345,8 +375,9 @@ def lines_table(lines):
     "Lists of text, the first is the head, as a table that scrolls in its frame."
     head, *rows = [[html.escape(str(x)) if len(str(x)) > 30 else html.escape(str(x)).replace(' ', '\u00a0') for x in line] for line in lines]
     if many := len(head) > 6: head, *rows = [[re.sub('(?<=,)\u00a0|\u00a0(?=\\()', ' ', x) for x in line] for line in (head, *rows)]    # intervals go below
-    body = ''.join(f'<tr><td>{row[0]}</td>' + ''.join(f'<td class="value">{x}</td>' for x in row[1:]) + '</tr>' for row in rows)
-    top = f'<thead><tr>{"".join(f"<th>{x}</th>" for x in head)}</tr></thead>' if any(head) else ''
+    marks = [' class="value"' if n and numeric(column) else '' for n, column in enumerate(zip(*rows, strict=True))]
+    def line(cells, name): return f'<tr>{"".join(f"<{name}{mark}>{x}</{name}>" for x, mark in zip(cells, marks, strict=True))}</tr>'
+    body, top = ''.join(line(row, 'td') for row in rows), f'<thead>{line(head, "th")}</thead>' if any(head) else ''
     found = f'<div class="results-scroll"><table class="table results{" many" if many else ""}">{top}<tbody>{body}</tbody></table></div>'
     return found if len(rows) <= LONG else f'<details><summary>{len(rows)} rows</summary>{found}</details>'
 
@@ -362,7 +393,36 @@ def said(value):
     "One figure as text, with its interval where it has one."
     if isinstance(value, dict): return f'{said(value["value"])} ({said(value["low"])} to {said(value["high"])})'
     if isinstance(value, bool): return 'yes' if value else 'no'
-    return '·' if value is None else f'{value:.4g}' if isinstance(value, float) else f'{value:,}' if type(value) is int else str(value)
+    if isinstance(value, float) and 0 < abs(value) < 1e-9: return '0.0000'    # rounding of the last digits
+    if isinstance(value, float): return f'{value:#.4g}' if abs(value) >= 10 else f'{value:.4g}'
+    return '·' if value is None else f'{value:,}' if isinstance(value, int) else str(value)
+
+
+LABELS = {    # what a program of bench/ writes -> as one reads it; others have their own name, without its underscores
+    'mb_per_s': 'MB/s', 'rows_per_s': 'rows/s', 'docs_per_s': 'documents/s', 'mwords_per_s': 'million words/s', 'tokens_per_s': 'tokens/s',
+    're': "Python's re", 'ratio': 'ratio of the two', 'same_masks': 'texts with the same spans', 'caught_all': 'caught, all kinds together',
+    'clean_rejected': 'share of right rows rejected', 'clean_rejected_by': 'right rows rejected by it', 'duplicates_usual': 'duplicates, found the usual way',
+    'found_usual': 'found the usual way', 'a': 'FP8', 'b': 'float', 'delta': 'difference', 'low': 'difference at least', 'met': 'within the margin',
+    'passed': 'teachers that passed', 'right': 'right pairs', 'check': 'best check', 'check_area': 'its area', 'hard': 'hard kind',
+    'turns': 'measurements of each', 'words': 'words a sentence', 'characters': 'characters a sentence', 'hala_seconds': 'hala, seconds',
+    'sacrebleu_seconds': 'sacrebleu, seconds', 'hala_cpu_seconds': 'hala, seconds of the processor',
+    'sacrebleu_cpu_seconds': 'sacrebleu, seconds of the processor', 'times_faster_cpu': 'times faster, by the processor',
+    'counting_seconds': 'of hala: counting, seconds', 'resampling_seconds': 'of hala: resampling, seconds', 'same_counts': 'equal counts',
+    'score_difference': 'largest difference of a score', 'delta_difference': 'largest difference of a resampled delta', 'p_sacrebleu': 'p of sacrebleu',
+    'p_sacrebleu_here': "p by sacrebleu's rule, here", 'p': 'p (two-sided)', 'hala_translate': 'hala translate', 'engine': 'the bare engine',
+    'kept_without_spans': 'kept, sentences without spans', 'chrf_around': 'chrF++ of the text around',
+    'chrf_same_rows_without': 'chrF++ of the same sentences alone'}
+VERSIONS = {'python', 'numpy', 'sacrebleu', 'threads'}    # they stand in the file, for who measures again
+
+
+def worded(found):
+    "A measurement under names that one reads, an interval beside its difference, without what only its repetition needs."
+    if isinstance(found, list): return list(map(worded, found))
+    if not isinstance(found, dict) or single(found): return found
+    if {'delta', 'low', 'high'} <= found.keys():
+        ends = {k: found[k] for k in ('low', 'high')}
+        found = {k: v if k != 'delta' else {'value': v, **ends} for k, v in found.items() if k not in ends}
+    return {LABELS.get(k, k).replace('_', ' '): worded(v) for k, v in found.items() if k not in VERSIONS}
 
 
 def single(value): return not isinstance(value, (dict, list)) or (isinstance(value, dict) and {'value', 'low', 'high'} <= value.keys())
@@ -371,7 +431,7 @@ def single(value): return not isinstance(value, (dict, list)) or (isinstance(val
 def leaves(found):
     "Every single figure below, by its whole name."
     for k, v in found.items():
-        if isinstance(v, dict) and not single(v): yield from ((f'{k} {name}', x) for name, x in leaves(v))
+        if isinstance(v, dict) and not single(v): yield from ((f'{name}, {k}', x) for name, x in leaves(v))
         else: yield k, v
 
 
@@ -385,16 +445,22 @@ def flat(found):
 def measured(found, title=''):
     "A measurement as tables: single figures in one; what has the same parts side by side, its longer way down; the rest one after the other."
     inner = {k: v for k, v in found.items() if not single(v) and v}
-    alone = [[k.replace('_', ' '), said(v)] for k, v in found.items() if single(v)]
-    parts = [f'**{html.escape(title.replace("_", " "))}**'] if title and alone else []
+    alone = [[k, said(v)] for k, v in found.items() if single(v)]
+    parts = [f'**{html.escape(title)}**'] if title and alone else []
     if alone: parts.append(lines_table([['', ''], *alone]))
     for name, value in inner.items():
-        if isinstance(value, list) and all(map(single, value)): parts.append(lines_table([['', ''], [name.replace('_', ' '), ', '.join(map(said, value))]]))
-        elif isinstance(value, list): parts += side_by_side({' '.join(map(str, next(iter(v.items())))): v for v in value}, name)
+        if isinstance(value, list) and all(map(single, value)): parts.append(lines_table([['', ''], [name, ', '.join(map(said, value))]]))
+        elif isinstance(value, list): parts += side_by_side(dict(map(titled, value)), name)
     tables = {k: flat(v) for k, v in inner.items() if isinstance(v, dict)}
     alike = len(tables) > 1 and set.intersection(*(set(v) for v in tables.values())) and all(map(single, (x for v in tables.values() for x in v.values())))
     if alike: return parts + side_by_side(tables, '' if alone else title)
     return parts + [block for k, v in tables.items() for block in measured(v, f'{title} · {k}' if title else k)]
+
+
+def titled(found):
+    "One of several measurements: what its first figure says, and the others."
+    (name, first), *others = found.items()
+    return first if isinstance(first, str) else f'{name}: {first}', flat(dict(others))
 
 
 def side_by_side(tables, title):
@@ -402,9 +468,9 @@ def side_by_side(tables, title):
     if not all(map(single, (x for v in tables.values() for x in v.values()))):
         return [block for k, v in tables.items() for block in measured(v, f'{title} · {k}' if title else k)]
     keys = list(dict.fromkeys(k for v in tables.values() for k in v))
-    lines = [['', *tables], *([k.replace('_', ' '), *(said(v.get(k)) for v in tables.values())] for k in keys)]
-    if len(keys) < len(tables): lines = [list(line) for line in zip(*lines, strict=True)]
-    return [*([f'**{html.escape(title.replace("_", " "))}**'] if title else []), lines_table(lines)]
+    lines = [['', *tables], *([k, *(said(v.get(k)) for v in tables.values())] for k in keys)]
+    if len(keys) < len(tables) or max(map(len, tables)) > 30: lines = [list(line) for line in zip(*lines, strict=True)]
+    return [*([f'**{html.escape(title)}**'] if title else []), lines_table(lines)]
 
 
 def machine(run):

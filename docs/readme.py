@@ -1,9 +1,10 @@
-"README.md from nbs/index.ipynb and the figures in README.ar.md; with --check, exit 1 and show where they are not what is written."
+"README.md from nbs/index.ipynb, the figures in README.ar.md, where the Colab badges lead; with --check, exit 1 and show where they are not what is written."
 import argparse
 import difflib
 import json
 import re
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 from fastcore.nbio import read_nb
@@ -11,6 +12,8 @@ from fastcore.nbio import read_nb
 root = Path(__file__).resolve().parents[1]
 CALLOUT = re.compile(r'^:::+ *\{\.callout-(note|tip|warning|important|caution)[^}]*\}\n(.*?)\n:::+ *$', re.M | re.S)
 LINK = re.compile(r'(\]\(|(?:src|href)=")(?![a-z]+:|/|#)([^)"\s]+)')
+CODE = re.compile(r'(^```.*?^```|`[^`\n]*`)', re.M | re.S)
+COLAB = 'https://colab.research.google.com/github/'
 
 
 def directives(cell):
@@ -24,8 +27,30 @@ def link(match):
     return match[1] + (root/'nbs'/target).resolve().relative_to(root).as_posix() + mark + anchor
 
 
+def tight(text):
+    "A per cent sign stays on the line of its number; code is left as it is."
+    return ''.join(part if part.startswith('`') else re.sub(r'(?<=\d) (?=%)', '\u00a0', part) for part in CODE.split(text))
+
+
+def colab(notebook, address=None):
+    "Where Colab opens a notebook. Without an address in settings.ini it asks the reader for the repository."
+    if address is None:
+        settings = ConfigParser(interpolation=None)
+        settings.read(root/'settings.ini', encoding='utf-8')
+        address = settings['DEFAULT']['git_url']
+    repository = re.fullmatch(r'https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?/?', address) if address else None
+    if address and not repository: sys.exit(f'settings.ini: git_url {address!r} is not of the kind https://github.com/OWNER/NAME; Colab opens no other')
+    return f'{COLAB}{repository[1]}/blob/main/nbs/{notebook}' if repository else COLAB
+
+
+def badges(text, notebook):
+    "A notebook's text with its badge leading where `colab` says."
+    return re.sub(rf'\]\({re.escape(COLAB)}[^)\s]*\)', f']({colab(notebook)})', text)
+
+
 def markdown(text):
     "Quarto's callouts as GitHub's alerts; links from where README.md stands."
+    text = tight(text)
     quoted = CALLOUT.sub(lambda match: f'> [!{match[1].upper()}]\n' + '\n'.join(f'> {line}'.rstrip() for line in match[2].splitlines()), text)
     return LINK.sub(link, quoted)
 
@@ -58,17 +83,29 @@ def readme(path):
     return '<!-- generated from nbs/index.ipynb by docs/readme.py -->\n\n' + '\n\n'.join(block for block in blocks if block) + '\n'
 
 
-ARABIC = {    # name in results.json -> what the figure is
+GUESSING = ' (التخمين 25 %)'
+ARABIC = {    # name in results.json -> what the figure is; every one that the English page has
     'teacher_float_chrf': 'المعلِّم، من الإنجليزية إلى العربية، جمل لم يرها (chrF++)',
     'teacher_fp8_chrf': 'المعلِّم بعد FP8 (chrF++)',
+    'judge_precision': 'أزواج بشرية رُفضت وكانت خاطئة حقًّا',
+    'judge_recall': 'أزواج بشرية خاطئة كُشفت',
+    'translator_base_chrf': 'النموذج الأصلي قبل أن يتعلّم الترجمة (chrF++)',
     'translator_chrf': 'المترجم الخفيف، جمل لم يرها (chrF++)',
     'translator_exact': 'المترجم الخفيف، مطابقة تامة',
-    'base_ar_acc': 'النموذج الأصلي، أسئلة عربية (التخمين 25 %)',
-    'base_en_acc': 'النموذج الأصلي، أسئلة إنجليزية (التخمين 25 %)',
-    'tuned_ar_acc': 'بعد الضبط، أسئلة عربية',
-    'tuned_en_acc': 'بعد الضبط، أسئلة إنجليزية',
-    'merged_ar_acc': 'بعد الدمج، أسئلة عربية',
-    'merged_en_acc': 'بعد الدمج، أسئلة إنجليزية'}
+    'catalog_chrf': 'المترجم الخفيف، عبارات من برامج حقيقية (chrF++)',
+    **{f'{model}_{lang}_acc': f'{name}، {language}{GUESSING}'
+       for model, name in (('base', 'النموذج الأصلي'), ('tuned', 'بعد الضبط'), ('merged', 'بعد الدمج'))
+       for lang, language in (('ar', 'أسئلة عربية'), ('en', 'أسئلة إنجليزية'))},
+    'tuned_ar_generate': 'بعد الضبط، أجوبة عربية حرة، مطابقة تامة',
+    'tuned_ar_unseen_acc': f'بعد الضبط، أسئلة عربية عن حقائق لم تُعلَّم بالعربية قط{GUESSING}',
+    'tuned_ar_nowhere_acc': f'بعد الضبط، أسئلة عربية عن حقائق لم ترد في أي نص{GUESSING}',
+    'tuned_ar_letters_acc': f'بعد الضبط، أسئلة عربية يُجاب عنها بحرف{GUESSING}'}
+
+
+def arabic_figure(name, value, interval):
+    "As `hala.cli.figure` has it in English; the sign and the ends of the interval stay beside their numbers."
+    scale, sign = (1, '') if name.endswith('chrf') else (100, '\u00a0%')
+    return f'{scale*value:.1f}{sign}' + (' ({:.1f}\u00a0إلى\u00a0{:.1f})'.format(*(scale*end for end in interval)) if interval else '')
 
 
 def arabic(text):
@@ -76,22 +113,35 @@ def arabic(text):
     runs = [json.loads(path.read_text(encoding='utf-8')) for path in sorted((root/'docs/results').glob('tiny-*.json'))]
     lines = ['| | ' + ' | '.join(run['size'] for run in runs) + ' |', '|---|' + '--:|'*len(runs)]
     for name, what in ARABIC.items():
-        scale, unit = (1, '') if name.endswith('chrf') else (100, '\u00a0%')    # the sign stays beside its number
-        what = what.replace('chrF++', 'chrF++\u200e').replace(' %', '\u00a0%')    # else the bracket behind ++ turns it round
-        if all(name in run for run in runs): lines.append(f'| {what} | ' + ' | '.join(f'{scale*run[name]:.1f}{unit}' for run in runs) + ' |')
+        # a bracket behind a Latin word would be read before it, and one behind ++ would turn round
+        what = tight(what).replace(' (', ' \u200f(').replace('chrF++', 'chrF++\u200e')
+        if all(name in run for run in runs):
+            lines.append(f'| {what} | ' + ' | '.join(arabic_figure(name, run[name], run.get('intervals', {}).get(name)) for run in runs) + ' |')
+    machines = {f"{m['cpu']}، عدد الأنوية {m['cores']}، الذاكرة {m['memory_gib']} GiB" for run in runs for m in run['machines']}
+    took = {run['size']: round(run['seconds']/60) for run in runs}
+    took = '، '.join(f"{size}: {n} {'دقائق' if 3 <= n <= 10 else 'دقيقة'}" for size, n in took.items())
+    lines += ['', f"*الجهاز: {'؛ '.join(sorted(machines))}. العمل في المراحل، وفيه تدريب المعلِّم ثم الأصل: {took}؛ وما تشترك فيه العائلة يُصنع مرة واحدة.*"]
     begin, end = '<!-- results: written by docs/readme.py -->\n', '<!-- end of results -->'
     before, _, rest = text.partition(begin)
     if end not in rest: sys.exit(f'README.ar.md: the marks of the table of results are gone: {begin.strip()} and {end}')
-    return before + begin + '\n' + '\n'.join(lines) + '\n\n' + end + rest.partition(end)[2]
+    return tight(before) + begin + '\n' + '\n'.join(lines) + '\n\n' + end + tight(rest.partition(end)[2])
+
+
+def generated():
+    "What is written here: path, its text, what that comes from."
+    for name in ('index.ipynb', '05_sft.ipynb'):
+        path = root/'nbs'/name
+        yield path, badges(path.read_text(encoding='utf-8'), name), 'settings.ini'
+    yield root/'README.md', readme(root/'nbs/index.ipynb'), 'nbs/index.ipynb'
+    front = root/'README.ar.md'
+    yield front, arabic(front.read_text(encoding='utf-8')), 'docs/results'
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--check', action='store_true', help='write nothing')
     check = parser.parse_args().check
-    front = root/'README.ar.md'
-    for target, fresh, source in ((root/'README.md', readme(root/'nbs/index.ipynb'), 'nbs/index.ipynb'),
-                                  (front, arabic(front.read_text(encoding='utf-8')), 'docs/results')):
+    for target, fresh, source in generated():
         stored = target.read_text(encoding='utf-8') if target.exists() else ''
         if not check: target.write_text(fresh, encoding='utf-8')
         elif stored != fresh:

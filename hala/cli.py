@@ -34,7 +34,7 @@ def table(rows:list # lists of text, the first is the head
     "A plain table."
     columns = list(zip(*rows))
     widths = [max(map(len, c)) for c in columns]
-    numbers = [all(re.fullmatch(r'[\d.]*( %)?', t) for t in c[1:]) for c in columns]
+    numbers = [all(re.fullmatch(r'[\d.]*([ \u00a0]%)?', t) for t in c[1:]) for c in columns]
     def line(cells): return '  '.join(t.rjust(w) if n else t.ljust(w) for t, w, n in zip(cells, widths, numbers)).rstrip()
     return '\n'.join([line(rows[0]), '  '.join('-'*w for w in widths), *map(line, rows[1:])])
 
@@ -48,12 +48,12 @@ MEANING = { # name in results.json -> what the figure is
     'translator_chrf': 'light translator, unseen sentences (chrF++)',
     'translator_exact': 'the same, exactly right',
     'catalog_chrf': 'light translator, strings of real software (chrF++)',
-    **{f'{model}_{lang}_acc': f'{model} model, {language} questions (chance 25 %)'
+    **{f'{model}_{lang}_acc': f'{model} model, {language} questions (chance 25\u00a0%)'
        for model in ('base', 'tuned', 'merged') for lang, language in (('ar', 'Arabic'), ('en', 'English'))},
     'tuned_ar_generate': 'tuned model, free Arabic answers, exactly right',
-    'tuned_ar_unseen_acc': 'tuned model, Arabic questions on facts never taught in Arabic',
-    'tuned_ar_nowhere_acc': 'tuned model, Arabic questions on facts that no text holds',
-    'tuned_ar_letters_acc': 'tuned model, Arabic questions answered by a letter'}
+    'tuned_ar_unseen_acc': 'tuned model, Arabic questions on facts never taught in Arabic (chance 25\u00a0%)',
+    'tuned_ar_nowhere_acc': 'tuned model, Arabic questions on facts that no text holds (chance 25\u00a0%)',
+    'tuned_ar_letters_acc': 'tuned model, Arabic questions answered by a letter (chance 25\u00a0%)'}
 
 SHARES = ('_acc', '_exact', '_generate', '_precision', '_recall') # ends of the names of figures between 0 and 1
 
@@ -61,9 +61,9 @@ def figure(name:str, # of a result
            value:float, # as in results.json
            interval=None # its ends, where they are to be read too
           )->str: # shares in per cent
-    "A result as one reads it."
-    scale, sign = (100, ' %') if name.endswith(SHARES) else (1, '')
-    return f'{scale*value:.1f}{sign}' + (f' ({scale*interval[0]:.1f} to {scale*interval[1]:.1f})' if interval else '')
+    "A result as one reads it; no line breaks before its sign or within its interval."
+    scale, sign = (100, '\u00a0%') if name.endswith(SHARES) else (1, '')
+    return f'{scale*value:.1f}{sign}' + (f' ({scale*interval[0]:.1f}\u00a0to\u00a0{scale*interval[1]:.1f})' if interval else '')
 
 def results_table(results:dict, # results.json
                   known:dict # of `hala.core.provenance.intervals`

@@ -241,7 +241,8 @@ ORDER = '''(root, text) => {    // the letters of a text from left to right, as 
 def test_placeholders_in_arabic_run_from_the_left(browser, tmp_path):
     "In the list, in the row below, and in the tables of `hala.open`."
     from hala.core.reading import Texts
-    rows, pairs = tmp_path/'rows.jsonl', {'%(time_period)s': 'قبل %(time_period)s', '$x^2 + y^2$': 'احسب $x^2 + y^2$ الآن', 'https://a.org/?b=1': 'انظر https://a.org/?b=1 الآن'}
+    pairs = {'%(time_period)s': 'قبل %(time_period)s', '$x^2 + y^2$': 'احسب $x^2 + y^2$ الآن', 'https://a.org/?b=1': 'انظر https://a.org/?b=1 الآن'}
+    rows = tmp_path/'rows.jsonl'
     rows.write_text('\n'.join(json.dumps(dict(en=e, ar=a)) for e, a in pairs.items()), encoding='utf-8')
     b = look(browser, write_view(str(rows), str(tmp_path/'rows.html')))
     for n, span in enumerate(pairs):
@@ -258,8 +259,8 @@ def test_a_telephone_shows_rows_before_filters(pages, browser):
     b = look(browser, pages/'many.html', 390)
     b.size(390, 667)
     place = 'id => { const r = $(id).getBoundingClientRect(); return [r.top, r.bottom, r.height]; }'
-    rows = b.evaluate('''(() => { const l = list.getBoundingClientRect();
-        return [...document.querySelectorAll(".row")].filter(e => { const r = e.getBoundingClientRect(); return r.top >= l.top && r.bottom <= l.bottom; }).length })()''')
+    rows = b.evaluate('''(() => { const l = list.getBoundingClientRect(), inside = r => r.top >= l.top && r.bottom <= l.bottom;
+        return [...document.querySelectorAll(".row")].filter(e => inside(e.getBoundingClientRect())).length })()''')
     assert rows >= 2, 'more than one row in sight'
     assert b.evaluate(f'({place})("count")')[0] >= b.evaluate(f'({place})("theme")')[1], 'the count has a line of its own'
     assert b.evaluate(f'({place})("q")')[2] and not b.evaluate(f'({place})("reason")')[2]
