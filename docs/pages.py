@@ -229,7 +229,7 @@ def code(cell, said):
     return nbformat.v4.new_code_cell(text, metadata=metadata, outputs=[nbformat.from_dict(settled(o)) for o in cell.get('outputs', [])])
 
 
-NUMBER = re.compile(r'[-+−]?\d[\d,]*\.?\d*(e[-+]?\d+)?( %)?( \(.*\))?|nan|yes|no|[·-]|')
+NUMBER = re.compile(r'(< )?[-+−]?\d[\d,]*\.?\d*(e[-+]?\d+)?( %)?( \(.*\))?|nan|yes|no|[·-]|')
 
 
 def numeric(cells):
@@ -245,9 +245,8 @@ def settled(output):
     page = fragment_fromstring(text, create_parent='div')
     for table in page.iter('table'):
         above, *below = heads = table.xpath('./thead/tr')
-        both = list(zip(above, below[0], strict=True)) if len(heads) == 2 else []
-        if both and all(bool(a.text) != bool(b.text) for a, b in both):    # the names of the row heads, in a row of their own
-            for a, b in both: a.text = a.text or b.text
+        if len(heads) == 2 and len(above) == len(below[0]):    # the second has the names of the row heads, and may meet that of the columns
+            for a, b in zip(above, below[0], strict=True): a.text = ' / '.join(t for t in (b.text, a.text) if t)
             below[0].drop_tree()
         rows = [row.findall('td') for row in table.xpath('./tbody/tr')]
         for column, head in zip(zip(*rows, strict=True), [*above][-len(rows[0]):] if rows else (), strict=True):
@@ -384,7 +383,7 @@ def lines_table(lines):
 
 def arm_differences(found):
     "Each arm against the product of its seed; p and the mark are corrected for the length of the table."
-    lines = [[c['arm'], c['against'], TASKS[c['task']], f"{100*c['delta']:+.1f} ({100*c['low']:+.0f} to {100*c['high']:+.0f})", f"{c['p_holm']:.2g}", c['mark']]
+    lines = [[c['arm'], c['against'], TASKS[c['task']], f"{100*c['delta']:+.1f} ({100*c['low']:+.0f} to {100*c['high']:+.0f})", f"{c['p_holm']:.2g}" if c['p_holm'] >= .001 else '< 0.001', c['mark']]
              for c in found]
     return lines_table([['arm', 'against', 'facts', 'difference, points', 'p (McNemar, Holm)', ''], *lines]) if lines else ''
 

@@ -40,6 +40,9 @@ def test_model_card_round_trips_with_every_score(merged, tmp_path):
 
 def test_model_card_says_what_went_in_and_what_it_took(merged, runs, probe):
     text = merged[0].text
+    asked = text.split('## Scores')[1].split('## Settings')[0]
+    for task in ('seen', 'unseen', 'nowhere', 'letters'): assert f'| {task} | ' in asked and f'`{task}`' in asked, 'each task of ours is explained'
+    assert 'chance is 0.25' in asked
     for m in steps(made(runs, '06_merge')):
         assert f"`{m['artifact']}` {m['key']}" in text
         assert f"| {m['artifact']} | {m['seconds']/3600:.3g} |" in with_hours(text, compute(made(runs, '06_merge')))

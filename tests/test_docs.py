@@ -168,8 +168,9 @@ def test_measurements_are_told_in_words(pages, site):
 def test_numbers_end_and_words_begin_below_each_other(pages, site):
     for page, root in pages.items():
         for table in root.xpath('//table[contains(@class, "results") or contains(@class, "dataframe")]'):
+            assert len(table.xpath('./thead/tr')) < 2, f'{page.name}: two rows of heads'
             for cell in table.xpath('./tbody/tr/td[@class and (contains(@class, "value") or contains(@class, "number"))]'):
-                assert re.fullmatch(r'[-+−·]|nan|yes|no|[-+−]?\d.*|', cell.text_content().strip()), f'{page.name}: {cell.text_content()!r}'
+                assert re.fullmatch(r'[-+−·]|nan|yes|no|(< )?[-+−]?\d.*|', cell.text_content().strip()), f'{page.name}: {cell.text_content()!r}'
     head = pages[site/'00_sources.html'].xpath('//table[contains(@class, "dataframe")]/thead/tr')
     assert [[c.text_content() for c in row] for row in head] == [['text', 'rows', 'train', 'English words', 'Arabic words']]
     assert all(c.get('class') == 'number' for c in head[0][1:]), 'a head stands above its numbers'
@@ -183,6 +184,12 @@ def test_a_sign_stays_beside_its_number(pages, site):
         assert not loose, name
         table = pages[site/f'{name}.html'].xpath('//table//td')
         assert not [c for c in table if re.search(r'\([\d.]+ (to|إلى) [\d.]+\)', c.text_content())], name
+
+
+def test_the_release_tells_sizes_and_hours(pages, site):
+    text = pages[site/'08_release.html'].text_content()
+    run = json.loads((ROOT/'docs/results/tiny-1M.json').read_text(encoding='utf-8'))
+    assert re.search(r'tiny-1M +[\d,]+ parameters', text) and re.search(rf'all stages +{run["seconds"]/3600:.3f} hours', text)
 
 
 def test_font_and_its_licence(site):
