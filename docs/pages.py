@@ -245,8 +245,8 @@ def settled(output):
     page = fragment_fromstring(text, create_parent='div')
     for table in page.iter('table'):
         above, *below = heads = table.xpath('./thead/tr')
-        if len(heads) == 2 and len(above) == len(below[0]):    # the second has the names of the row heads, and may meet that of the columns
-            for a, b in zip(above, below[0], strict=True): a.text = ' / '.join(t for t in (b.text, a.text) if t)
+        if len(heads) == 2 and len(above) == len(below[0]):    # the second has the names of the row heads; that of all columns together gives way to them
+            for a, b in zip(above, below[0], strict=True): a.text = b.text or a.text
             below[0].drop_tree()
         rows = [row.findall('td') for row in table.xpath('./tbody/tr')]
         for column, head in zip(zip(*rows, strict=True), [*above][-len(rows[0]):] if rows else (), strict=True):
@@ -383,7 +383,8 @@ def lines_table(lines):
 
 def arm_differences(found):
     "Each arm against the product of its seed; p and the mark are corrected for the length of the table."
-    lines = [[c['arm'], c['against'], TASKS[c['task']], f"{100*c['delta']:+.1f} ({100*c['low']:+.0f} to {100*c['high']:+.0f})", f"{c['p_holm']:.2g}" if c['p_holm'] >= .001 else '< 0.001', c['mark']]
+    def p(c): return f"{c['p_holm']:.2g}" if c['p_holm'] >= .001 else '< 0.001'
+    lines = [[c['arm'], c['against'], TASKS[c['task']], f"{100*c['delta']:+.1f} ({100*c['low']:+.0f} to {100*c['high']:+.0f})", p(c), c['mark']]
              for c in found]
     return lines_table([['arm', 'against', 'facts', 'difference, points', 'p (McNemar, Holm)', ''], *lines]) if lines else ''
 

@@ -16,11 +16,13 @@ from .store import Table
 from .text import ARABIC, ask, chat, spans_of
 
 # %% auto #0
-__all__ = ['WORD', 'SIGNS', 'JOINED', 'GUESS', 'OFTEN', 'SELDOM', 'SHORT', 'LEARNED', 'direction', 'isolated', 'cell', 'Texts',
-           'Read', 'words', 'texts_with', 'outside', 'read_words', 'Rows', 'Reading', 'known_words', 'answers',
+__all__ = ['WHOLE', 'WORD', 'SIGNS', 'JOINED', 'GUESS', 'OFTEN', 'SELDOM', 'SHORT', 'LEARNED', 'direction', 'isolated', 'cell',
+           'Texts', 'Read', 'words', 'texts_with', 'outside', 'read_words', 'Rows', 'Reading', 'known_words', 'answers',
            'listed', 'translate', 'ask_model', 'open_run']
 
 # %% ../../nbs/core/reading.ipynb #7e875c89
+WHOLE = 10 # letters of a word that a narrow screen does not break
+
 def direction(*texts # str, or None
              )->str: # of HTML
     "Where texts begin: Arabic that begins with a Latin name is Arabic all the same."
@@ -42,7 +44,8 @@ def cell(text, # what stands in it
         )->str: # HTML
     "One cell, in the direction of its text."
     said = '' if text is None else str(text)
-    style = 'text-align: start; white-space: pre-wrap; vertical-align: top; overflow-wrap: anywhere'
+    wide = min(max(map(len, said.split()), default=0), WHOLE)
+    style = f'text-align: start; white-space: pre-wrap; vertical-align: top; overflow-wrap: anywhere; min-width: {wide}ch'
     return f'<{name} dir="{way or direction(said)}" style="{style}">{isolated(said)}</{name}>'
 
 class Texts:
