@@ -34,7 +34,7 @@ def isolated(text:str # any
     parts, at = [], 0
     for span in spans_of(text):
         start = text.index(span, at)
-        parts += [html.escape(text[at:start]), f'<bdi dir="ltr">{html.escape(span)}</bdi>']
+        parts += [html.escape(text[at:start]), f'<bdi dir="ltr" style="display: inline-block">{html.escape(span)}</bdi>']
         at = start+len(span)
     return ''.join([*parts, html.escape(text[at:])])
 
@@ -45,7 +45,7 @@ def cell(text, # what stands in it
     "One cell, in the direction of its text."
     said = '' if text is None else str(text)
     wide = min(max(map(len, said.split()), default=0), WHOLE)
-    style = f'text-align: start; white-space: pre-wrap; vertical-align: top; overflow-wrap: anywhere; min-width: {wide}ch'
+    style = f'text-align: start; white-space: pre-wrap; vertical-align: top; overflow-wrap: anywhere; min-width: calc({wide}ch + 1.2em)'
     return f'<{name} dir="{way or direction(said)}" style="{style}">{isolated(said)}</{name}>'
 
 class Texts:
