@@ -1,4 +1,4 @@
-"What two tutorials tell a reader to run, run: their own files, on a family small enough for a test. Whole runs take minutes: HALA_SLOW=1."
+"What two tutorials tell a reader to run, run: their own files, on a family small enough for a test. A whole run from the first stage takes minutes: HALA_SLOW=1."
 import os
 
 import nbformat
@@ -46,7 +46,6 @@ def test_a_file_of_instructions_gets_into_the_text_with_its_licence(written, tmp
     assert 'cc-by-nc-4.0' in manifest(folder)['licences']
 
 
-@slow
 def test_the_new_size_runs(written, copied):
     file, _ = written('add_a_size')
     said = hala('run', '--recipes', file, '--size', '2M', '--runs', copied)
