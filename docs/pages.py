@@ -234,7 +234,7 @@ NUMBER = re.compile(r'(< )?[-+−]?\d[\d,]*\.?\d*(e[-+]?\d+)?( %)?( \(.*\))?|nan
 
 def numeric(cells):
     "Whether a column holds figures alone, which stand below each other's ends; words stand below each other's beginnings."
-    texts = [' '.join(c.split()) for c in cells]
+    texts = [' '.join(html.unescape(c).split()) for c in cells]
     return any(re.search(r'\d', t) for t in texts) and all(map(NUMBER.fullmatch, texts))
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 
 import hala
 import pytest
+from browser import CHROMIUM, Browser
 from conftest import PROBE, ROOT, made
 from execnb.shell import CaptureShell
 from fastcore.nbio import read_nb
@@ -87,6 +88,20 @@ def test_corpus_rows_are_the_runs(r, runs):
 def test_what_a_model_wrote_is_no_markup():
     shown = Texts([dict(answer='<script>alert(1)</script>', question='"x" & <y>')], ['<img src=x>'])._repr_html_()
     assert '<script' not in shown and '<img' not in shown and '&lt;script&gt;' in shown
+
+
+@pytest.mark.skipif(not CHROMIUM, reason='no Chromium here: apt-get install chromium')
+def test_three_columns_fit_a_telephone(tmp_path):
+    "A long address breaks; a word of a column's own, such as the reason, does not."
+    address = 'https://example.org/' + 'page/'*20
+    shown = Texts([dict(Arabic=f'انظر {address} أولًا', English=f'See {address} first', reason='truncated')])._repr_html_()
+    (tmp_path/'table.html').write_text(f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><body>{shown}', encoding='utf-8')
+    with Browser() as b:
+        b.size(390)
+        b.open((tmp_path/'table.html').as_uri())
+        assert b.evaluate('(() => { const d = document.querySelector("div"); return d.scrollWidth <= d.clientWidth })()')
+        lines = 'const r = document.createRange(); r.selectNodeContents([...document.querySelectorAll("td")].at(-1)); return r.getClientRects().length'
+        assert b.evaluate(f'(() => {{ {lines} }})()') == 1
 
 
 def test_missing_things_are_one_line(runs, copied, monkeypatch):

@@ -1,4 +1,4 @@
-"What two tutorials tell a reader to run, run: their own files, on a family small enough for a test. A whole run from the first stage takes minutes: HALA_SLOW=1."
+"What two tutorials tell a reader to run, run: their own files, on a family small enough for a test. A run from the first stage takes minutes: HALA_SLOW=1."
 import os
 
 import nbformat
