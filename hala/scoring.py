@@ -50,9 +50,9 @@ def translation_metrics(model:str, # hub id or folder
                        )->list: # metrics, as in a manifest
     "How well any model translates each test set of a family, one way. HalaError where it is not to be had."
     folder, _ = Pretrained(model).fetch('MODEL')
-    from hala.compress import references, turned
+    from hala.compress import turned
     from hala.core.engine import default_engine, engine, translate_rows
-    from hala.core.metrics import row_scores, translation_scores
+    from hala.core.metrics import references, row_scores, translation_scores
     prompt, found = r.translator.prompt if into == 'ar' else r.bilingual.reverse, []
     if '{x}' not in prompt: raise HalaError(f'the prompt {prompt!r} has no {{x}}, where the text goes')
     with engine(default_engine(), folder) as e:

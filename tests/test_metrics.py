@@ -1,19 +1,21 @@
 """chrF++ counted at once against sacrebleu, the tests of significance against known answers, and what must be named."""
+import importlib.util
 import math
 import random
 import subprocess
 import sys
+import sysconfig
 import time
+import venv
 
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest
 
-from hala.core import metrics
 from hala.core.metrics import (aligned, approximate_randomisation, bleu, bootstrap_deltas, chrf_counts, chrf_each, chrf_interval, chrf_of, coin,
-                               common_subsequence, compare_answers, compared, holm, mcnemar, non_inferiority, paired_bootstrap, paired_counts,
-                               rouge_each, row_scores, translation_scores)
+                               comet_each, common_subsequence, compare_answers, compared, holm, mcnemar, non_inferiority, paired_bootstrap,
+                               paired_counts, rouge_each, row_scores, translation_scores)
 from hala.core.recipe import HalaError
 
 ALPHABETS = ['ابتثج حخد.،؟ ', 'abcAB (x)!"\'- ',
@@ -185,6 +187,34 @@ def test_non_inferiority_and_its_power():
     with pytest.raises(HalaError, match='margin of -1'): non_inferiority(['a'], ['a'], ['a'], -1)
 
 
+@pytest.mark.parametrize('n', [1, 2, 5, 6, 40])
+def test_few_rows_carry_no_verdict(n):
+    "Rows that all fall to one side: no test can give less than 2/2^rows, whatever the metric, and rows in which both are equal say nothing."
+    least = 2/2**n
+    one, other, refs = ['نعم نعم']*n, ['كلا']*n, ['نعم نعم']*n
+    for c in (paired_bootstrap(one, other, refs), paired_bootstrap([1]*n+[0]*50, [0]*n+[0]*50, metric='mean'), paired_bootstrap([1.]*n, [0.]*n, metric='mean')):
+        assert c.p >= least*(1-1e-9) and c.indistinguishable == (n < 6) and (c.low <= 0) == (n < 6)
+    c = compare_answers(items([1]*n, 'a'), items([0]*n, 'b'))
+    assert c.p == pytest.approx(least) and (c.low <= 0) == (n < 6)
+
+
+def test_equal_models_on_few_rows_are_not_called_different_more_often_than_promised():
+    "400 pairs of models that are equally good, of ten rows each: at 5 %, about one in twenty, where resampling alone says it of more than one in ten."
+    rng = np.random.default_rng(8)
+    cs = [paired_bootstrap(*rng.normal(0, 1, (2, 10)), metric='mean', n_resamples=300, seed=i) for i in range(400)]
+    assert np.mean([c.p < .05 for c in cs]) < .075 and all(c.low <= 0 <= c.high for c in cs if c.p >= .05)
+
+
+def test_a_loss_that_may_sit_in_rows_not_seen_is_not_ruled_out():
+    "Equal outputs of few rows: a margin of 1 in 100 is lost where one row in a hundred is lost, and 298 rows may well hold none of these."
+    for n in (1, 42, 298):
+        found = non_inferiority(['a']*n, ['a']*n, ['a']*n, 1.)
+        assert not found.met and 'too few rows' in str(found) and found.power == 0 and found.needed == found.least == 299
+        assert found.p == pytest.approx(.99**n, abs=.01)
+    assert all(non_inferiority(*[['a']*n]*3, margin).met for n, margin in ((299, 1.), (5, 50.)))
+    assert not non_inferiority([1.], [1.], None, .5, 'mean').met and not non_inferiority([0.]*2, [0.]*2, None, .5, 'mean').met
+
+
 def test_rouge_on_english_is_the_packages_and_on_arabic_is_not():
     package = pytest.importorskip('rouge_score.rouge_scorer')
     scorer, rng = package.RougeScorer(['rougeL']), random.Random(5)
@@ -207,24 +237,59 @@ def test_rouge_on_english_is_the_packages_and_on_arabic_is_not():
         assert common_subsequence(a, b) == table(a, b)
 
 
-def test_metrics_that_are_models_are_columns_where_installed(tmp_path, monkeypatch):
-    "Stand-ins with the two packages' interfaces: the weights themselves are gigabytes on the hub."
-    (tmp_path/'comet.py').write_text('''
+COMET_PY = """
+import os
 from types import SimpleNamespace
+import torch
+print('a line of a library on standard output')
 class Model:
-    def predict(self, rows, batch_size, gpus): return SimpleNamespace(scores=[float(r['mt'] == r['ref']) for r in rows])
-def download_model(name): return name
-def load_from_checkpoint(path): assert path == 'Unbabel/wmt22-comet-da'; return Model()
-''')
-    hyps, refs, sources = ['نعم', 'لا'], ['نعم', 'كلا'], ['yes', 'no']
+    def predict(self, rows, batch_size, gpus):
+        assert gpus == min(1, torch.cuda.device_count())
+        if rows[0]['src'] == 'die': os._exit(3)
+        if rows[0]['src'] == 'few': rows = rows[:-1]
+        return SimpleNamespace(scores=[torch.tensor(float('nan') if r['src'] == 'odd' else float(r['mt'] == r['ref'])) for r in rows])
+def download_model(name):
+    assert name == 'Unbabel/wmt22-comet-da'
+    if os.environ.get('NO_WEIGHTS'): raise OSError('We could not connect\\nto the hub')
+    return name
+def load_from_checkpoint(path): return Model()
+"""
+
+
+@pytest.fixture(scope='module')
+def scorer(tmp_path_factory):
+    "Another interpreter, in an environment of its own where a module `comet` has the interface of unbabel-comet 2.2.7; torch is this one's."
+    home = tmp_path_factory.mktemp('scorer')
+    venv.create(home/'env', symlinks=True)
+    packages = next((home/'env'/'lib').glob('python*/site-packages'))
+    (packages/'comet.py').write_text(COMET_PY); (packages/'torch.pth').write_text(sysconfig.get_path('purelib')+'\n')
+    return str(home/'env'/'bin'/'python')
+
+
+def test_comet_is_a_column_where_an_interpreter_is_named(scorer, monkeypatch, capfd):
+    hyps, refs, sources = ['نعم\u2028', 'لا'], ['نعم\u2028', 'كلا'], ['yes', 'no "\n"']
+    monkeypatch.delenv('HALA_COMET', raising=False)
     assert set(row_scores(hyps, refs, sources)) == {'chrf', 'bleu', 'rouge', 'exact'}
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv('HALA_COMET', scorer)
     rows = row_scores(hyps, refs, sources)
     assert rows['comet'] == [1, 0] and 'comet' not in row_scores(hyps, refs)  # without sources there is nothing to ask it
     found = {m['name']: m for m in translation_scores('translator', 'catalog', 'ar', hyps, refs, rows=rows)}
-    assert found['comet']['value'] == .5 and found['comet']['low'] <= .5 <= found['comet']['high']
+    assert found['comet']['value'] == .5 and found['comet']['low'] <= .5 <= found['comet']['high'] and found['comet']['signature'] == 'Unbabel/wmt22-comet-da'
     assert found['bleu']['value'] == bleu(hyps, refs)[0] and found['exact']['value'] == .5 and found['rouge']['n'] == 2
-    metrics.comet_model.cache_clear()
+    assert capfd.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize('source, python, weights, says', [
+    ('yes', '', '1', 'OSError: We could not connect to the hub'), ('yes', '/no/such/python', '', 'No such file'), ('die', '', '', 'status 3'),
+    ('few', '', '', '1 scores for 2 rows'), ('odd', '', '', 'nan'), ('yes', sys.executable, '', "No module named 'comet'")])
+def test_a_comet_that_fails_is_told_in_one_line_and_its_column_is_missing(scorer, monkeypatch, capsys, source, python, weights, says):
+    if python == sys.executable and importlib.util.find_spec('comet'): pytest.skip('COMET is installed beside hala')
+    monkeypatch.setenv('HALA_COMET', python or scorer); monkeypatch.setenv('NO_WEIGHTS', weights)
+    with pytest.raises(HalaError, match='HALA_COMET') as e: comet_each([source]*2, ['نعم']*2, ['نعم']*2)
+    assert says in str(e.value) and '\n' not in str(e.value)
+    assert set(row_scores(['نعم']*2, ['نعم']*2, [source]*2)) == {'chrf', 'bleu', 'rouge', 'exact'}
+    said = capsys.readouterr()
+    assert said.out == '' and len(said.err.splitlines()) == 1 and says in said.err and 'no column comet' in said.err
 
 
 def test_other_rows_and_missing_outputs_are_named():

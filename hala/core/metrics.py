@@ -4,25 +4,26 @@
 
 # %% ../../nbs/core/metrics.ipynb #4163b14b
 from __future__ import annotations
-import importlib.util, math, re
+import json, math, os, re, subprocess, sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import chain, count
+from pathlib import Path
 from statistics import NormalDist
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 from .recipe import HalaError
+from .store import read_rows
 
 # %% auto #0
-__all__ = ['WORD', 'FIELD', 'METRICS', 'LEARNED', 'same_length', 'chrf', 'bleu', 'common_subsequence', 'rouge_each', 'rouge',
-           'grams', 'shared', 'characters', 'words', 'block_counts', 'chrf_counts', 'chrf_of', 'chrf_each', 'resampled',
-           'chrf_interval', 'exact_match', 'accuracy', 'bleu_counts', 'bleu_of', 'mean_counts', 'mean_of',
-           'paired_counts', 'aligned', 'Comparison', 'bootstrap_deltas', 'paired_bootstrap',
-           'approximate_randomisation', 'coin', 'same_questions', 'mcnemar', 'compare_answers', 'holm', 'compared',
-           'NonInferiority', 'non_inferiority', 'metric', 'chrf_metric', 'comet_model', 'comet_each', 'metricx_model',
-           'metricx_each', 'learned', 'row_scores', 'interval', 'translation_scores']
+__all__ = ['WORD', 'FIELD', 'METRICS', 'FEW', 'COMET', 'SCORER', 'same_length', 'chrf', 'bleu', 'common_subsequence',
+           'rouge_each', 'rouge', 'grams', 'shared', 'characters', 'words', 'block_counts', 'chrf_counts', 'chrf_of',
+           'chrf_each', 'resampled', 'chrf_interval', 'exact_match', 'accuracy', 'bleu_counts', 'bleu_of',
+           'mean_counts', 'mean_of', 'paired_counts', 'aligned', 'Comparison', 'bootstrap_deltas', 'exchange_p',
+           'paired_bootstrap', 'approximate_randomisation', 'coin', 'same_questions', 'mcnemar', 'compare_answers',
+           'holm', 'compared', 'NonInferiority', 'non_inferiority', 'metric', 'chrf_metric', 'comet_each', 'learned',
+           'references', 'row_scores', 'interval', 'translation_scores']
 
 # %% ../../nbs/core/metrics.ipynb #b18c2506
 def same_length(hyps:Sequence[str], # what a model wrote
@@ -339,6 +340,21 @@ def bootstrap_deltas(counts:np.ndarray, # (2, rows, k)
     a,b = score(resampled(counts, n_resamples, seed))
     return score(counts.sum(1)), a-b
 
+# %% ../../nbs/core/metrics.ipynb #9dd4e3e2
+FEW = 30 # rows in which two models differ; with fewer, resampling alone finds differences that are not there
+
+def exchange_p(counts:np.ndarray, # (2, rows, k) of two models
+               metric:str, # of METRICS
+               seed:int=1, # of the exchanges, where there are too many to try all
+              )->float: # two-sided p
+    "The exchange test (Fisher, 1935; Noreen, 1989) over the rows that differ: every exchange of up to twelve rows, 9,999 drawn ones of more."
+    score,pair = METRICS[metric][1], counts[:, (counts[0] != counts[1]).any(-1)]
+    m,(x,y) = pair.shape[1], counts.sum(1)
+    swaps = np.arange(2**m)[:,None] >> np.arange(m) & 1 if m <= 12 else np.random.default_rng(seed).integers(2, size=(9999, m))
+    moved = swaps @ (pair[1]-pair[0])
+    as_far = np.abs(score(x+moved)-score(y-moved)) >= abs(score(x)-score(y))-1e-9
+    return float(as_far.mean()) if m <= 12 else float((1+as_far.sum())/(1+len(as_far)))
+
 # %% ../../nbs/core/metrics.ipynb #dbd10432
 def paired_bootstrap(a:Sequence, # outputs of one model
                      b:Sequence, # of another, on the same rows
@@ -352,10 +368,14 @@ def paired_bootstrap(a:Sequence, # outputs of one model
     (x,y),deltas = bootstrap_deltas(counts, metric, n_resamples, seed)
     delta,wide = x-y, np.abs(deltas)
     p = (1 + (np.abs(deltas-delta) >= abs(delta)-1e-9).sum())/(n_resamples+1)
+    few = (counts[0] != counts[1]).any(-1).sum() < FEW
+    if few: p = max(p, exchange_p(counts, metric, seed))
     theirs = (1 + (wide-wide.mean() > abs(delta)).sum())/(n_resamples+1)
     low,high = np.quantile(deltas, [.025,.975])
     low,high = min(low, delta), max(high, delta) # a skewed metric of few rows can lie outside its own percentiles
-    return Comparison(metric, counts.shape[1], *map(float, (x, y, delta, low, high, p)), f'paired bootstrap|bs:{n_resamples}|seed:{seed}', float(theirs))
+    if few and p >= .05: low,high = min(low, 0), max(high, 0)
+    test = f'paired bootstrap|bs:{n_resamples}|seed:{seed}' + ('|exchanged' if few else '')
+    return Comparison(metric, counts.shape[1], *map(float, (x, y, delta, low, high, p)), test, float(theirs))
 
 # %% ../../nbs/core/metrics.ipynb #8d99e86e
 def approximate_randomisation(a:Sequence, # outputs of one model
@@ -453,14 +473,16 @@ class NonInferiority:
     p: float       # of "a has lost the margin or more"
     power: float   # chance of passing where nothing is lost, with this many rows
     needed: int    # rows for a power of 0.8
+    least: int     # rows below which nothing is shown: the loss may sit in others
     @property
     def met(self)->bool:
         "Whether the loss is shown to be below the margin."
-        return self.low > -self.margin
+        return self.low > -self.margin and self.n >= self.least
     def __str__(self):
         return (f'{self.metric} {self.a:.4g} against {self.b:.4g}: {self.delta:+.3g}, at least {self.low:+.3g} (95 %, one-sided); '
                 f'margin {self.margin:g} {"met" if self.met else "NOT met"}, p = {self.p:.3g}; '
-                f'power {self.power:.2f} with {self.n} rows, 0.8 needs {self.needed}')
+                f'power {self.power:.2f} with {self.n} rows, 0.8 needs {self.needed}'
+                + (f'; too few rows: a loss of the margin may sit in others, unless there are {self.least}' if self.n < self.least else ''))
 
 # %% ../../nbs/core/metrics.ipynb #4217d24d
 def non_inferiority(a:Sequence[str], # outputs of the model that may have lost something
@@ -474,11 +496,14 @@ def non_inferiority(a:Sequence[str], # outputs of the model that may have lost s
     if not margin > 0: raise HalaError(f'a margin of {margin} cannot be met; set the loss that would matter, above 0')
     counts = paired_counts(a, b, refs, metric)
     (x,y),deltas = bootstrap_deltas(counts, metric, n_resamples, seed)
-    spread,z = float(deltas.std()), NormalDist()
-    power = z.cdf(margin/spread - z.inv_cdf(.95)) if spread else 1.
-    needed = math.ceil(counts.shape[1]*((z.inv_cdf(.95)+z.inv_cdf(.8))*spread/margin)**2)
-    p = (1 + (deltas <= -margin).sum())/(n_resamples+1)
-    return NonInferiority(metric, counts.shape[1], float(x), float(y), float(x-y), float(np.quantile(deltas, .05)), margin, float(p), power, needed)
+    n,spread,z = counts.shape[1], float(deltas.std()), NormalDist()
+    values = counts[...,0]; span = dict(exact=1., mean=float(values.max()-min(values.min(), 0))).get(metric, 100.) or 1.
+    share = margin/span # of the rows, if each of them loses all there is
+    least = math.ceil(math.log(.05)/math.log1p(-share)) if share < 1 else 1
+    power = 0. if n < least else z.cdf(margin/spread - z.inv_cdf(.95)) if spread else 1.
+    needed = max(least, math.ceil(n*((z.inv_cdf(.95)+z.inv_cdf(.8))*spread/margin)**2))
+    p = max((1 + (deltas <= -margin).sum())/(n_resamples+1), max(1-share, 0)**n)
+    return NonInferiority(metric, n, float(x), float(y), float(x-y), float(np.quantile(deltas, .05)), margin, float(p), power, needed, least)
 
 # %% ../../nbs/core/metrics.ipynb #ca618e2d
 def metric(name:str,   # what was measured: 'chrf', 'bleu', 'exact', 'acc', 'loss'
@@ -509,59 +534,61 @@ def chrf_metric(model:str, # which one
     return metric('chrf', task, 'ar', 'test', model, score, len(hyps), *chrf_interval(hyps, refs), signature)
 
 # %% ../../nbs/core/metrics.ipynb #e4a32b58
-@cache
-def comet_model(name:str='Unbabel/wmt22-comet-da', # on the hub
-               ): # COMET's model
-    "COMET's weights, loaded once."
-    from comet import download_model, load_from_checkpoint
-    return load_from_checkpoint(download_model(name))
+COMET = 'Unbabel/wmt22-comet-da' # on the hub: source, translation and reference; about 0 to 1
+SCORER = '''
+import json, os, sys
+out = os.fdopen(os.dup(1), 'w'); os.dup2(2, 1)  # what libraries print goes where errors go
+rows = [json.loads(line) for line in sys.stdin]
+import torch
+from comet import download_model, load_from_checkpoint
+model = load_from_checkpoint(sys.argv[1] if os.path.isfile(sys.argv[1]) else download_model(sys.argv[1]))
+for score in model.predict(rows, batch_size=16, gpus=min(1, torch.cuda.device_count())).scores: print(json.dumps(float(score)), file=out)
+''' # run by the other Python: rows as JSON Lines in, a number a line out, on the GPU where that Python sees one
 
 def comet_each(sources:Sequence[str], # what was translated
                hyps:Sequence[str], # what a model wrote
                refs:Sequence[str], # one reference for each
-              )->list[float]: # about 0 to 1, higher is better
-    "COMET of each row."
-    rows = [dict(src=s, mt=h, ref=r) for s,h,r in zip(sources, hyps, refs, strict=True)]
-    return [float(o) for o in comet_model().predict(rows, batch_size=8, gpus=0).scores]
+               model:str=COMET, # on the hub, or a checkpoint of it
+              )->list[float]: # higher is better
+    "COMET of each row. HalaError in one line where there is no score for every row."
+    python = os.environ.get('HALA_COMET', '')
+    rows = ''.join(json.dumps(dict(src=s, mt=h, ref=r))+'\n' for s,h,r in zip(sources, hyps, refs, strict=True))
+    alone = {k: v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'PYTHONHOME')} # this Python's packages are none of its own
+    try:
+        done = subprocess.run([python, '-c', SCORER, model], input=rows, capture_output=True, text=True, encoding='utf-8', errors='replace', env=alone)
+        scores = [json.loads(line) for line in done.stdout.splitlines()]
+    except (OSError, ValueError) as e: raise HalaError(f'HALA_COMET={python}: {" ".join(str(e).split())}') from None
+    last = ' '.join(done.stderr[done.stderr.rstrip().rfind('\n  '):].split()[-40:])
+    if done.returncode: raise HalaError(f'HALA_COMET={python}: {model} ended with status {done.returncode}: {last}')
+    if len(scores) != len(hyps): raise HalaError(f'HALA_COMET={python}: {model} gave {len(scores)} scores for {len(hyps)} rows')
+    if odd := [s for s in scores if not math.isfinite(s)]: raise HalaError(f'HALA_COMET={python}: {model} gave {odd[0]} for a score')
+    return scores
 
 # %% ../../nbs/core/metrics.ipynb #efa67543
-@cache
-def metricx_model(name:str='google/metricx-24-hybrid-large-v2p6', # on the hub
-                 )->tuple: # (model, tokenizer)
-    "MetricX's weights, loaded once."
-    from metricx24.models import MT5ForRegression
-    from transformers import AutoTokenizer
-    return MT5ForRegression.from_pretrained(name).eval(), AutoTokenizer.from_pretrained('google/mt5-xl')
+def learned(sources:Sequence[str]|None, hyps:Sequence[str], refs:Sequence[str], # as in `comet_each`; without sources there is nothing to ask
+           )->dict[str,list]: # {'comet': one score a row}, or nothing
+    "COMET's column, where HALA_COMET names a Python that has it and all goes well."
+    if sources is None or not os.environ.get('HALA_COMET'): return {}
+    try: return dict(comet=comet_each(sources, hyps, refs))
+    except HalaError as e: print(f'no column comet: {e}', file=sys.stderr)
+    return {}
 
-def metricx_each(sources:Sequence[str], # what was translated
-                 hyps:Sequence[str], # what a model wrote
-                 refs:Sequence[str], # one reference for each
-                )->list[float]: # 0 to 25 errors, lower is better
-    "MetricX of each row. Its tokens go without the closing one, as in its own predict.py."
-    import torch
-    model,tokenizer = metricx_model()
-    def one(s, h, r):
-        ids = tokenizer(f'source: {s} candidate: {h} reference: {r}', max_length=1536, truncation=True)['input_ids'][:-1]
-        with torch.no_grad(): return float(model(input_ids=torch.tensor([ids]), attention_mask=torch.ones_like(torch.tensor([ids]))).predictions[0])
-    return [one(*o) for o in zip(sources, hyps, refs, strict=True)]
-
-# %% ../../nbs/core/metrics.ipynb #e562ff98
-LEARNED = {'comet': ('comet', comet_each), 'metricx': ('metricx24', metricx_each)} # name -> (module, scores of rows)
-
-def learned()->list[str]: # names of LEARNED
-    "Which metrics that are models are installed here."
-    return [name for name,(module,_) in LEARNED.items() if importlib.util.find_spec(module)]
+# %% ../../nbs/core/metrics.ipynb #76c00196
+def references(text:Path # artifact
+              )->list: # rows
+    "Every reference that no training reads."
+    return [r for kind in ('translation', 'held_out') if (f := text/f'{kind}.parquet').exists() for r in read_rows(f)]
 
 # %% ../../nbs/core/metrics.ipynb #c6228f46
 def row_scores(hyps:Sequence[str], # what a model wrote
                refs:Sequence[str], # one reference for each
-               sources:Sequence[str]|None=None, # what was translated, for the metrics that are models
-              )->dict[str,list]: # metric -> one score a row: chrf, bleu, rouge (0 to 100), exact (True or False), and the learned ones
+               sources:Sequence[str]|None=None, # what was translated, for the metric that is a model
+              )->dict[str,list]: # metric -> one score a row: chrf, bleu, rouge (0 to 100), exact (True or False), and comet where it is to be had
     "Every metric, row by row. BLEU of one sentence leaves out the orders it has no n-gram of."
     m = BLEU(effective_order=True)
     found = dict(chrf=chrf_each(hyps, refs), bleu=[m.sentence_score(h, [r]).score for h,r in zip(hyps, refs)],
                  rouge=rouge_each(hyps, refs), exact=exact_match(hyps, refs))
-    return found | {name: LEARNED[name][1](sources, hyps, refs) for name in (learned() if sources else [])}
+    return found | learned(sources, hyps, refs)
 
 # %% ../../nbs/core/metrics.ipynb #0e08230e
 def interval(hyps:Sequence, # what a model wrote
@@ -583,15 +610,15 @@ def translation_scores(model:str, # which one
                        hyps:Sequence[str], # its translations
                        refs:Sequence[str], # one reference for each
                        split:str='test', # of the test set
-                       rows:dict|None=None, # of `row_scores`, for the learned metrics
-                      )->list[dict]: # entries of a manifest's `metrics`: chrf, bleu, rouge, exact, and the learned ones
+                       rows:dict|None=None, # of `row_scores`, for comet
+                      )->list[dict]: # entries of a manifest's `metrics`: chrf, bleu, rouge, exact, and comet where rows have it
     "How well a model translates a test set: every figure with its interval and its signature."
     signs = dict(chrf=chrf(hyps, refs)[1], bleu=bleu(hyps, refs)[1], rouge=rouge(hyps, refs)[1], exact='white space apart')
     made = []
     for name,sign in signs.items(): # a share's bootstrap interval is empty where none or all are right: Wilson's is not
         value,low,high = accuracy(exact_match(hyps, refs)) if name == 'exact' else interval(hyps, refs, name)
         made.append(metric(name, task, lang, split, model, value, len(hyps), low, high, sign))
-    for name in LEARNED.keys() & (rows or {}):
-        value,low,high = interval(rows[name], refs, 'mean')
-        made.append(metric(name, task, lang, split, model, value, len(hyps), low, high, name))
+    if 'comet' in (rows or {}):
+        value,low,high = interval(rows['comet'], refs, 'mean')
+        made.append(metric('comet', task, lang, split, model, value, len(hyps), low, high, COMET))
     return made
