@@ -74,6 +74,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'hala.core.arabic.benchmark_questions': ('core/arabic.html#benchmark_questions', 'hala/core/arabic.py'),
                                   'hala.core.arabic.by_subset': ('core/arabic.html#by_subset', 'hala/core/arabic.py'),
                                   'hala.core.arabic.compare_benchmarks': ('core/arabic.html#compare_benchmarks', 'hala/core/arabic.py'),
+                                  'hala.core.arabic.compare_marks': ('core/arabic.html#compare_marks', 'hala/core/arabic.py'),
                                   'hala.core.arabic.drawn_means': ('core/arabic.html#drawn_means', 'hala/core/arabic.py'),
                                   'hala.core.arabic.followed': ('core/arabic.html#followed', 'hala/core/arabic.py'),
                                   'hala.core.arabic.instructions': ('core/arabic.html#instructions', 'hala/core/arabic.py'),

@@ -35,11 +35,11 @@ def score_lines(metrics:list # of `evaluate_model`
                )->list: # lines
     "Scores with their intervals; what is of 100 already goes without a per cent."
     def line(m):
-        k, sign = (1, ' ') if m['name'] in POINTS else (100, '%')
+        k, sign = POINTS.get(m['name'], (100, '%'))
         return f"{m['task']:<10} {m['lang']:<4} {m['name']:<12} {k*m['value']:5.1f} {sign}  ({k*m['low']:.1f} to {k*m['high']:.1f}, n = {m['n']})"
     return [line(m) for m in metrics]
 
-POINTS = 'chrf', 'bleu', 'rouge', 'comet', 'metricx' # no shares
+POINTS = dict(chrf=(1, ' '), bleu=(1, ' '), rouge=(1, ' '), comet=(100, ' ')) # no shares; COMET, about 0 to 1, is printed times 100 as in papers
 
 # %% ../nbs/scoring.ipynb #0f52ee02
 def translation_metrics(model:str, # hub id or folder
@@ -75,7 +75,7 @@ def alrage_questions(folder:str, # where data sets lie, as the hub lays them out
     if folder and not files: raise HalaError(f'{Path(folder)/ALRAGE}: no file train*, which the judge needs')
     rows, asked, odd = ([r for f in files for r in read_tables(f)] if folder else read_hub(ALRAGE, '', 'train', None, limit)[0]), [], []
     for n, row in enumerate(rows[:limit or None]):
-        try: asked.append(alrage(row, True))
+        try: asked.append(dict(alrage(row, True), id=f'alrage/{n}'))
         except HalaError as e: odd.append(f'row {n}: {e}')
     if not asked: raise HalaError(f'{ALRAGE}: none of its {len(rows)} rows can be asked' + (f'; {odd[0]}' if odd else ''))
     return asked, odd
@@ -88,7 +88,8 @@ def judge_engine(judge:str # hub id or folder; of a server URL#MODEL
 
 def judged(model:str, # hub id or folder
            judge:str, # as of `judge_engine`
-           asked:list # of `alrage_questions`
+           asked:list, # of `alrage_questions`
+           keep:str='' # file for every answer and its mark; '': none
           )->tuple: # (metric, replies of the judge that are no mark)
     "What a judge makes of a model's answers; one model in memory at a time. HalaError where it gave no mark at all."
     from hala.core.arabic import judge_messages, judge_score, judged_metric
@@ -98,6 +99,9 @@ def judged(model:str, # hub id or folder
         answers = [o.text for o in e.generate([chat(q['message']) for q in asked], Sampling(ANSWER))]
     with engine(name, at) as e: replies = [o.text for o in e.generate([judge_messages(q, a) for q, a in zip(asked, answers)], Sampling(REPLY))]
     marks = [judge_score(r) for r in replies]
+    rows = [dict(id=q['id'], model=model, judge=judge, query=q['query'], gold=q['gold'], answer=a, reply=r, mark=m)
+            for q, a, r, m in zip(asked, answers, replies, marks)]
+    if keep: Path(keep).write_text(''.join(json.dumps(o, ensure_ascii=False)+'\n' for o in rows), encoding='utf-8')
     return judged_metric(marks, model)[0], [r for r, m in zip(replies, marks) if m is None]
 
 # %% ../nbs/scoring.ipynb #bfd27ad6
@@ -111,7 +115,7 @@ def do_evaluate(a # parsed arguments
     if a.into: metrics = translation_metrics(a.model, p.folder('text'), p.recipe, a.into, a.questions)
     else: metrics = evaluate_model(a.model, p.folder('benchmarks'), p.recipe.evaluate, a.questions)
     if asked:
-        found, lost = judged(a.model, a.judge, asked); metrics.append(found)
+        found, lost = judged(a.model, a.judge, asked, a.keep); metrics.append(found)
         for what in (*odd, *(f'no mark, missing: {r!r}' for r in lost)): print(what, file=sys.stderr)
     print(json.dumps(metrics, indent=1) if a.json else '\n'.join([a.model, *score_lines(metrics)]))
 
@@ -123,5 +127,6 @@ def add_evaluate(verbs # of argparse
     p.add_argument('--questions', type=int, default=0, metavar='N', help='of each task and language, or sentences of each test set; default: all')
     p.add_argument('--into', choices=('ar', 'en'), default='', help='score translations into Arabic or into English instead')
     p.add_argument('--judge', default='', metavar='MODEL', help='have answers to ALRAGE marked by it: hub id, folder, or http://HOST:PORT/v1#NAME')
+    p.add_argument('--keep', default='', metavar='FILE', help='with --judge: write every answer, reply and mark there, a row a line')
     p.add_argument('--json', action='store_true', help='for programs')
     p.set_defaults(do=do_evaluate)

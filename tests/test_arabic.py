@@ -214,6 +214,29 @@ def test_two_models_are_compared_within_subsets(asked):
     assert {r['task']: r['mark'] for r in compared(found)}['alghafa'] == 'indistinguishable'
 
 
+def test_one_question_is_no_verdict(asked):
+    "One row a subset, and models that differ in the one question of EXAMS: by hand, that question falls to either side with chance 1/2, so p is 1."
+    *_, items = asked
+    one = [o for o in items if o['column'] == 'corrected']
+    other = [dict(o, model='other', correct=not o['correct'] if o['task'] == 'arabic_exams' else o['correct']) for o in one]
+    found = compare_benchmarks(one, other)
+    for task, least in (('arabic_exams', 1), ('mean', 1/6)):
+        c = found[task]
+        assert abs(c.delta) == pytest.approx(least) and c.p == 1 and c.low <= 0 <= c.high and c.high-c.low > least/2
+    assert {r['mark'] for r in compared(found)} == {'indistinguishable'}
+    eight = compare_benchmarks(*([dict(o, correct=right) for o in one if o['task'] == 'aratrust'] for right in (True, False)), ('aratrust',))['aratrust']
+    assert eight.p == pytest.approx(2/2**8, abs=2e-3) and eight.low > 0  # eight subsets of one row, all to one side: McNemar's p
+
+
+def test_equal_models_are_not_called_different_more_often_than_promised_whatever_the_subsets():
+    "300 pairs of equally good models on subsets of very unequal size: the weighted test keeps its promise, and its interval holds 0 as often as promised."
+    rng, (general, grammar) = random.Random(3), BENCHMARKS['madinah_qa'].subsets
+    def answers(model): return [dict(model=model, task='madinah_qa', subset=s, column='corrected', lang='ar', split='test', item=f'{s}/{i}', gold=0,
+                                     correct=rng.random() < .5) for s, n in ((general, 60), (grammar, 6)) for i in range(n)]
+    cs = [compare_benchmarks(answers('a'), answers('b'), ('madinah_qa',), 999, i)['mean'] for i in range(300)]
+    assert .01 < sum(c.p < .05 for c in cs)/300 < .085 and sum(c.low <= 0 <= c.high for c in cs)/300 > .92
+
+
 def test_what_cannot_be_scored_is_named_and_never_a_zero(asked, tmp_path):
     folder, _, tokenizer, questions, items = asked
     exam = TYPED['arabic_exams'][0]
@@ -232,11 +255,12 @@ def test_what_cannot_be_scored_is_named_and_never_a_zero(asked, tmp_path):
     with pytest.raises(HalaError, match='aratrust:Ethics: no rows'): benchmark_questions(data)
     with pytest.raises(HalaError, match='1 subsets have no answers, the first is aratrust:Ethics'):
         benchmark_metrics([o for o in items if o['subset'] != 'Ethics'])
+    assert [o['asked'] for o in odd] == [True, False]
     with engine('hf', folder/'model') as e:
         e.model.model.embed_tokens.weight.data[:] = float('nan')
         with pytest.raises(HalaError, match=r'alghafa, item meta_ar_dialects/0: broken gives log-probabilities \[nan'): ask(e, questions[:3], 'broken')
         e.tokenizer.chat_template = None
-        with pytest.raises(HalaError, match='no chat template'): ask(e, questions[:3], 'lost')
+        with pytest.raises(HalaError, match='no chat template.*needs one'): ask(e, questions[:3], 'lost')
     with pytest.raises(HalaError, match='1 questions were asked of one model only'): compare_benchmarks(items[:3:2], items[:1], ('alghafa',))
     tokenizer.chat_template = None
     assert prompt_text(tokenizer, questions[0], chatting=False).startswith(tokenizer.bos_token + questions[0]['instruction'] + '\n\n')

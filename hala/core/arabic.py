@@ -6,10 +6,10 @@
 from __future__ import annotations
 import math, re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
-from .metrics import Comparison, accuracy, metric, same_questions
+from .metrics import Comparison, accuracy, metric, paired_bootstrap, same_questions
 from .recipe import MMLU, HalaError
 from .text import chat, read_hub, read_tables
 
@@ -19,7 +19,8 @@ __all__ = ['LETTERS', 'ANSWER', 'SCHOOL', 'ARABIC_MMLU', 'ALGHAFA', 'ARATRUST', 
            'aratrust', 'arabic_exams', 'alghafa', 'Benchmark', 'question', 'subset_questions', 'subset_rows',
            'benchmark_questions', 'prompt_text', 'requests', 'answered', 'ask', 'by_subset', 'mean_of_means',
            'drawn_means', 'benchmark_metrics', 'compare_benchmarks', 'alrage', 'judge_messages', 'judge_score',
-           'judged_metric', 'lines', 'bare_words', 'json_object', 'followed', 'instructions', 'rule_metrics']
+           'judged_metric', 'compare_marks', 'lines', 'bare_words', 'json_object', 'followed', 'instructions',
+           'rule_metrics']
 
 # %% ../../nbs/core/arabic.ipynb #02708406
 LETTERS = tuple('أ ب ج د هـ و ز ح ط ي ك ل م ن س ع ف ص ق ر ش ت ث خ ذ ض ظ غ'.split()) # LightEval's; the fifth has two characters
@@ -143,15 +144,15 @@ def question(row:dict, # of a subset
 # %% ../../nbs/core/arabic.ipynb #8282a326
 def subset_questions(rows:list, # of a subset
                      name:str, subset:str, column:str, # as in `question`
-                    )->tuple: # (questions, names of the rows that cannot be right: dicts id, task, subset, column, reason)
+                    )->tuple: # (questions, names of the rows that cannot be right: dicts id, task, subset, column, reason, asked)
     "The questions of a subset, and what was wrong with the others. HalaError where the subset is empty, or none of its rows can be asked."
     asked,odd = [], []
     for n,row in enumerate(rows):
         about = dict(id=f'{subset}/{n}', task=name, subset=subset, column=column)
         try: asked.append(question(row, n, name, subset, column))
-        except HalaError as e: odd.append(about | dict(reason=str(e)))
+        except HalaError as e: odd.append(about | dict(reason=str(e), asked=False))
         else:
-            if asked[-1]['note']: odd.append(about | dict(reason=asked[-1]['note']))
+            if asked[-1]['note']: odd.append(about | dict(reason=asked[-1]['note'], asked=True))
     if not rows: raise HalaError(f'{name}:{subset}: no rows in it; an empty subset has no score')
     if not asked: raise HalaError(f'{name}:{subset}: none of its {len(rows)} rows can be asked; the first: {odd[0]["reason"]}')
     return asked, odd
@@ -197,7 +198,7 @@ def prompt_text(tokenizer, # of the model
     begin = ''.join(tokenizer.convert_ids_to_tokens(first))
     if not chatting: return begin + q['instruction'] + '\n\n' + body
     if not tokenizer.chat_template:
-        raise HalaError('the model has no chat template; a chat model should have one (chat_template.jinja), a base is asked with chatting=False')
+        raise HalaError('the model has no chat template (chat_template.jinja); a model that is asked questions needs one')
     text = tokenizer.apply_chat_template(chat(q['instruction'] + body), tokenize=False, add_generation_prompt=True)
     return text if q['column'] == 'corrected' and begin and text.startswith(begin) else begin + text
 
@@ -286,7 +287,7 @@ def benchmark_metrics(items:list, # of any number of models
 def compare_benchmarks(a:list, # items of one model and column
                        b:list, # of another model, the same column
                        names:tuple=tuple(BENCHMARKS), # which benchmarks
-                       n_resamples:int=1000, seed:int=1, # of the bootstrap
+                       draws:int=9999, seed:int=1, # throws of the test, and draws of the interval
                       )->dict: # benchmark, and 'mean' -> Comparison
     "The six benchmarks of two models, paired. HalaError where they were not asked the same questions."
     same_questions(a, b)
@@ -294,18 +295,18 @@ def compare_benchmarks(a:list, # items of one model and column
     key = lambda o: (o['task'], o['subset'], o['item'])
     right,groups = {key(o): o['correct'] for o in b}, {(n, s): [] for n in names for s in BENCHMARKS[n].subsets}
     for o in a: groups[o['task'], o['subset']].append(o['correct']-right[key(o)])
-    gains = {n: [groups[n, s] for s in BENCHMARKS[n].subsets] for n in names}
-    def resample(gain): # of a subset's rows, 1, 0 or -1 each
-        shares = np.bincount(np.array(gain)+1, minlength=3)/len(gain)
-        return rng.multinomial(len(gain), shares, n_resamples)@[-1,0,1]/len(gain)
-    deltas = {n: np.mean([resample(g) for g in some], 0) for n,some in gains.items()}
-    deltas['mean'] = np.mean(list(deltas.values()), 0)
+    def drawn(gain): # of a subset's rows, 1, 0 or -1 each: differences if the models were alike, and as its rows leave them open
+        lost,same,won = np.bincount(np.array(gain)+1, minlength=3)
+        return (2*rng.binomial(lost+won, .5, draws)-lost-won)/len(gain), rng.dirichlet([lost+1/3, same+1/3, won+1/3], draws)@[-1,0,1]
+    both = {n: np.mean([drawn(groups[n, s]) for s in BENCHMARKS[n].subsets], 0) for n in names}
+    both['mean'] = np.mean(list(both.values()), 0)
     def one(n):
-        x,y = (s[n] for s in scores); d = x-y; low,high = np.quantile(deltas[n], [.025,.975])
-        p = (1 + (np.abs(deltas[n]-d) >= abs(d)-1e-9).sum())/(n_resamples+1)
-        return Comparison('acc', len(a) if n == 'mean' else sum(map(len, gains[n])), x, y, d, min(float(low), d), max(float(high), d), float(p),
-                          f'paired bootstrap within subsets|bs:{n_resamples}|seed:{seed}')
-    return {n: one(n) for n in deltas}
+        x,y = (s[n] for s in scores); d,(alike,left_open) = x-y, both[n]
+        p = (1 + (np.abs(alike) >= abs(d)-1e-9).sum())/(draws+1)
+        ends = [*np.quantile(left_open, [.025,.975]), d, *([0] if p >= .05 else [])]
+        rows = len(a) if n == 'mean' else sum(len(groups[n, s]) for s in BENCHMARKS[n].subsets)
+        return Comparison('acc', rows, x, y, d, float(min(ends)), float(max(ends)), float(p), f'exchanged within subsets|trials:{draws}|seed:{seed}')
+    return {n: one(n) for n in both}
 
 # %% ../../nbs/core/arabic.ipynb #2ea23151
 def alrage(row:dict, # question, candidates (a list, or one a line), gold_answer
@@ -354,6 +355,18 @@ def judged_metric(marks:list, # of `judge_score`
     missing = len(marks)-len(there)
     low,high = min(float(low), value), max(float(high), value)
     return metric('judge', 'alrage', 'ar', 'test', model, value, len(there), low, high, f'0 to 10|missing:{missing}'), missing
+
+# %% ../../nbs/core/arabic.ipynb #8e41c09b
+def compare_marks(a:list, # dicts with id and mark (0 to 1, or None), of one model
+                  b:list, # of another, on the same questions by the same judge
+                 )->Comparison: # of mean marks
+    "A judge's marks of two models by paired bootstrap. HalaError where the questions differ, or no question has both marks."
+    x,y = ({o['id']: o['mark'] for o in some} for some in (a, b))
+    if alone := x.keys() ^ y.keys(): raise HalaError(f'{len(alone)} questions were asked of one model only, the first is {min(alone)}')
+    both = [i for i in x if x[i] is not None and y[i] is not None]
+    if not both: raise HalaError(f'ALRAGE: none of {len(x)} questions has a mark for both models')
+    c = paired_bootstrap([x[i] for i in both], [y[i] for i in both], None, 'mean')
+    return replace(c, metric='judge', test=f'{c.test}|missing:{len(x)-len(both)}')
 
 # %% ../../nbs/core/arabic.ipynb #0a695462
 MARKS = re.compile('[\u0610-\u061a\u064b-\u065f\u0670]') # diacritics

@@ -555,7 +555,7 @@ def comet_each(sources:Sequence[str], # what was translated
     rows = ''.join(json.dumps(dict(src=s, mt=h, ref=r))+'\n' for s,h,r in zip(sources, hyps, refs, strict=True))
     alone = {k: v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'PYTHONHOME')} # this Python's packages are none of its own
     try:
-        done = subprocess.run([python, '-c', SCORER, model], input=rows, capture_output=True, text=True, encoding='utf-8', errors='replace', env=alone)
+        done = subprocess.run([python, '-c', SCORER, model], input=rows, capture_output=True, encoding='utf-8', errors='replace', env=alone)
         scores = [json.loads(line) for line in done.stdout.splitlines()]
     except (OSError, ValueError) as e: raise HalaError(f'HALA_COMET={python}: {" ".join(str(e).split())}') from None
     last = ' '.join(done.stderr[done.stderr.rstrip().rfind('\n  '):].split()[-40:])
