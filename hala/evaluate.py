@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['PAIRS', 'TRANSLATORS', 'MAKERS', 'questions', 'document', 'task_module', 'as_it_ends', 'contained', 'LocalConfig',
            'score', 'item', 'lighteval', 'groups', 'figures', 'answer_comparisons', 'spoken', 'speak', 'arabic_answers',
-           'arabic_metrics', 'arabic_comparisons', 'translation_metrics', 'translation_comparisons', 'chosen',
-           'asked_all', 'written_lines', 'make_arm', 'make']
+           'arabic_metrics', 'arabic_comparisons', 'rule_answers', 'counts', 'both_ways', 'translation_metrics',
+           'translation_comparisons', 'chosen', 'asked_all', 'written_lines', 'make_arm', 'make']
 
 # %% ../nbs/07_evaluate.ipynb #66f9cea2
 import json, logging, math, os, shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -20,9 +21,9 @@ from types import ModuleType
 from unittest.mock import patch
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from .core.arabic import ask, benchmark_metrics, benchmark_questions, compare_benchmarks, instructions, rule_metrics
+from .core.arabic import ask, benchmark_metrics, benchmark_questions, compare_benchmarks, followed, instructions, rule_metrics
 from .core.engine import Sampling, engine
-from .core.metrics import accuracy, compare_answers, compared, exact_match, metric, paired_bootstrap, row_scores, translation_scores
+from .core.metrics import accuracy, aligned, compare_answers, compared, exact_match, metric, paired_bootstrap, references, row_scores, translation_scores
 from .core.pipeline import Job, run_stage, stage_main
 from .core.recipe import HalaError
 from .core.store import once, progress, read_rows
@@ -219,40 +220,74 @@ def arabic_metrics(found:dict, # of `arabic_answers`
 def arabic_comparisons(found:dict, # model -> `arabic_answers`
                        ev # the recipe's Evaluate
                       )->list: # of `compared`, with a_model, b_model, task, lang
-    "Every pair on every benchmark, corrected column, resampled within subsets, with Holm's correction."
+    "Every pair on every benchmark, corrected column, questions exchanged within subsets, with Holm's correction."
     of, made = {m: [o for o in f['items'] if o['column'] == 'corrected'] for m, f in found.items()}, {}
     for a, b in PAIRS:
         for task, c in compare_benchmarks(of[a], of[b], ev.arabic).items(): made[a, b, task] = c
     return [dict(row, a_model=a, b_model=b, task=task, lang='ar') for row, (a, b, task) in zip(compared(made), made)]
 
+# %% ../nbs/07_evaluate.ipynb #f1d7730e
+def rule_answers(found:dict, # model -> `arabic_answers`
+                 ev # the recipe's Evaluate
+                )->list: # dicts model, task, lang, split, item, prompt, answer, followed (rule -> whether), correct (all of them)
+    "Every reply to an instruction, and which of its rules it follows."
+    def one(model, q, reply):
+        rules = followed(reply, q['rules'])
+        return dict(model=model, task='instructions', lang='ar', split='test', item=q['id'], prompt=q['prompt'], answer=reply, followed=rules,
+                    correct=all(rules.values()))
+    return [one(m, q, reply) for m, f in found.items() for q, reply in zip(instructions(ev.rules, ev.seed), f['replies'], strict=True)]
+
+def counts(items:list, # of `asked_all`
+           found:dict # model -> `arabic_answers`
+          )->dict: # in, kept, rejected by reason
+    "How many answers there are, and how many that cannot be right."
+    odd = [o for f in found.values() for o in f['odd']]
+    def why(o): return 'the right answer is none of the options, counted as wrong' if o['asked'] else 'cannot be asked, left out'
+    reasons = Counter(f"{o['column']}: {why(o)}" for o in odd)
+    n = len(items) + sum(len(f['items']) for f in found.values()) + sum(not o['asked'] for o in odd)
+    return {'in': n, 'kept': n-len(odd), 'rejected': dict(sorted(reasons.items()))}
+
 # %% ../nbs/07_evaluate.ipynb #1d0313db
-def translation_metrics(rows:list, # translations of several models
-                        references:dict # id -> Arabic
-                       )->tuple: # (metrics of each model on each test set, dicts id, model, task and the scores of each row)
+def both_ways(folders:list, # artifacts with translations
+              text:Path # artifact
+             )->tuple: # (test rows of all models, each with lang: that of the translation; lang -> id -> reference)
+    "What stages 01 and 03 translated, into Arabic and into English."
+    rows = [dict(r, lang=lang) for lang, name in (('ar', 'translations'), ('en', 'translations_en'))
+            for d in folders if (d/f'{name}.parquet').exists() for r in read_rows(d/f'{name}.parquet') if r['split'] == 'test']
+    known = references(text) if rows else []
+    return rows, {lang: {r['id']: content(r[side]) for r in known} for lang, side in (('ar', 'messages'), ('en', 'messages_source'))}
+
+def translation_metrics(rows:list, # of `both_ways`
+                        references:dict # lang -> id -> text
+                       )->tuple: # (metrics of each model on each test set, dicts id, model, task, lang and the scores of each row)
     "How well each model translates."
     found, each = [], []
-    for (model, source), some in groups(rows, 'model', 'source'):
+    for (model, source, lang), some in groups(rows, 'model', 'source', 'lang'):
         task = source.rsplit('/', 1)[-1]
-        texts, refs = [content(r['messages']) for r in some], [references[r['id']] for r in some]
+        texts, refs = [content(r['messages']) for r in some], [references[lang][r['id']] for r in some]
         scores = row_scores(texts, refs, [content(r['messages_source']) for r in some])
-        found += translation_scores(model, task, 'ar', texts, refs, rows=scores)
-        each += [dict(id=r['id'], model=model, task=task, **dict(zip(scores, values))) for r, values in zip(some, zip(*scores.values()))]
+        found += translation_scores(model, task, lang, texts, refs, rows=scores)
+        each += [dict(id=r['id'], model=model, task=task, lang=lang, **dict(zip(scores, values))) for r, values in zip(some, zip(*scores.values()))]
     return found, each
 
 # %% ../nbs/07_evaluate.ipynb #10da4933
 TRANSLATORS = (('translator', 'translator_base'), ('teacher_fp8', 'translator'), ('teacher_fp8', 'teacher_float'))
 
-def translation_comparisons(rows:list, # translations of the models of TRANSLATORS
-                            references:dict # id -> Arabic
-                           )->list: # of `compared`, with a_model, b_model, task, lang
-    "Every pair on every test set by paired bootstrap of chrF++, with Holm's correction."
-    found = {}
-    for (source,),some in groups(rows, 'source'):
-        of = {label: {r['id']: content(r['messages']) for r in own} for (label,),own in groups(some, 'model')}
+def translation_comparisons(rows:list, # of `both_ways`, of the models of TRANSLATORS
+                            references:dict # lang -> id -> text
+                           )->list: # of `compared`, with a_model, b_model, task, lang and left_out: rows that only one of the two has
+    "Every pair on every test set by paired bootstrap of chrF++, with Holm's correction. HalaError where a row has no reference."
+    found, left = {}, {}
+    for (source, lang),some in groups(rows, 'source', 'lang'):
+        of, task = {label: {r['id']: content(r['messages']) for r in own} for (label,),own in groups(some, 'model')}, source.rsplit('/', 1)[-1]
         for a,b in TRANSLATORS:
-            ids = [i for i in of.get(a, {}) if i in of.get(b, {})]
-            if ids: found[a, b, source.rsplit('/', 1)[-1]] = paired_bootstrap(*([of[m][i] for i in ids] for m in (a, b)), [references[i] for i in ids])
-    return [dict(row, a_model=a, b_model=b, task=task, lang='ar') for row,(a,b,task) in zip(compared(found), found)]
+            x,y = of.get(a, {}), of.get(b, {}); alone = [i for i in {**x, **y} if i not in x or i not in y]
+            if len(alone) == len({**x, **y}): continue
+            if alone: print(f'{task}, {lang}: {len(alone)} rows are of {a} or {b} alone and left out of their comparison, first {alone[0]}')
+            _,*texts = aligned({i: t for i,t in x.items() if i in y}, {i: t for i,t in y.items() if i in x}, references[lang])
+            found[a, b, task, lang] = paired_bootstrap(*texts); left[a, b, task, lang] = len(alone)
+    return [dict(row, a_model=a, b_model=b, task=task, lang=lang, left_out=left[a, b, task, lang])
+            for row,(a,b,task,lang) in zip(compared(found), found)]
 
 # %% ../nbs/07_evaluate.ipynb #ec6c4a1a
 def chosen(benchmarks:Path, # artifact
@@ -313,15 +348,15 @@ def make(job:Job # artifact `07_evaluate`
     arabic = {m: once(job.out/'steps'/f'{m}-arabic.json', partial(arabic_answers, job.inputs[m]/'model', ev, m)) for m in labels if ev.arabic or ev.rules}
     metrics += [x for m, found in arabic.items() for x in arabic_metrics(found, ev, m)]
     there = [job.inputs[d] for d in ('compressed', 'translator') if d in job.inputs] # none where the corpus was adopted
-    rows = [r for d in there for r in read_rows(d/'translations.parquet') if r['split'] == 'test']
-    references = {r['id']: content(r['messages']) for r in (read_rows(job.inputs['text']/'translation.parquet') if there else [])}
-    translated, each = translation_metrics(rows, references)
-    said = [dict(a, task=f"{a['task']}, own words") for a in answers]
-    job.report.update(metrics=figures(items)+metrics+translated, rows={'in': len(items), 'kept': len(items), 'rejected': {}},
-                      comparisons=dict(answers=answer_comparisons([*items, *said]), translations=translation_comparisons(rows, references)))
+    rows, known = both_ways(there, job.inputs['text']) if there else ([], {})
+    translated, each = translation_metrics(rows, known)
+    said, ruled = [dict(a, task=f"{a['task']}, own words") for a in answers], rule_answers(arabic, ev)
+    job.report.update(metrics=figures(items)+metrics+translated, rows=counts(items, arabic),
+                      comparisons=dict(answers=answer_comparisons([*items, *said, *ruled]), translations=translation_comparisons(rows, known)))
     if ev.arabic: job.report['comparisons']['arabic'] = arabic_comparisons(arabic, ev)
     told = {name: [dict(o, model=m) for m, found in arabic.items() for o in found[name]] for name in ('items', 'odd')} if arabic else {}
-    written_lines(job, items=items, answers=answers, translation_scores=each, **{f'arabic_{name}': rows for name, rows in told.items()})
+    written_lines(job, items=items, answers=answers, translation_scores=[o for o in each if o['lang'] == 'ar'],
+                  **{f'arabic_{name}': rows for name, rows in (told | (dict(replies=ruled) if ruled else {})).items()})
 
 # %% ../nbs/07_evaluate.ipynb #5d6612b8
 MAKERS = {'07_evaluate': make, '07_arm': make_arm}

@@ -29,7 +29,10 @@ def evaluate_model(model:str, # hub id or folder
         files = chosen(benchmarks, Path(d), limit)
         items = lighteval(folder, files, Path(d), model)
     scores, ev = figures([dict(o, task=o['task'].rsplit('-', 1)[0]) for o in items]), replace(ev, questions=limit or ev.questions)
-    return scores + (arabic_metrics(arabic_answers(folder, ev, model), ev, model) if ev.arabic or ev.rules else [])
+    if not (ev.arabic or ev.rules): return scores
+    found = arabic_answers(folder, ev, model)
+    for o in found['odd']: print(f"{o['column']}, {'counted as wrong' if o['asked'] else 'left out'}: {o['reason']}", file=sys.stderr)
+    return scores + arabic_metrics(found, ev, model)
 
 def score_lines(metrics:list # of `evaluate_model`
                )->list: # lines

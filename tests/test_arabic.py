@@ -260,7 +260,7 @@ def test_what_cannot_be_scored_is_named_and_never_a_zero(asked, tmp_path):
         e.model.model.embed_tokens.weight.data[:] = float('nan')
         with pytest.raises(HalaError, match=r'alghafa, item meta_ar_dialects/0: broken gives log-probabilities \[nan'): ask(e, questions[:3], 'broken')
         e.tokenizer.chat_template = None
-        with pytest.raises(HalaError, match='no chat template.*needs one'): ask(e, questions[:3], 'lost')
+        with pytest.raises(HalaError, match=r'no chat template.*needs one'): ask(e, questions[:3], 'lost')
     with pytest.raises(HalaError, match='1 questions were asked of one model only'): compare_benchmarks(items[:3:2], items[:1], ('alghafa',))
     tokenizer.chat_template = None
     assert prompt_text(tokenizer, questions[0], chatting=False).startswith(tokenizer.bos_token + questions[0]['instruction'] + '\n\n')
@@ -299,9 +299,23 @@ def test_figures_of_rules_are_shares_of_prompts_and_of_rules():
     with pytest.raises(HalaError, match='2 prompts, 1 replies'): rule_metrics(asked, ['نعم', None], 'toy')
 
 
-def test_stage_07_and_the_verb_ask_what_the_recipe_names(asked, tmp_path):
+def test_every_answer_its_reply_and_its_mark_are_kept(asked, tmp_path):
+    "A judge that knows nothing gives no mark: an error in one line, and the file has what it wrote instead."
+    from hala.scoring import alrage_questions, judged
+    folder, *_ = asked
+    (tmp_path/'OALL'/'ALRAGE').mkdir(parents=True)
+    rows = [dict(question=f'ما عاصمة البلد {n}؟', candidates=[f'عاصمة البلد {n} هنا.'], gold_answer='هنا') for n in range(3)]
+    (tmp_path/'OALL'/'ALRAGE'/'train.jsonl').write_text('\n'.join(json.dumps(r) for r in rows))
+    questions, model = alrage_questions(str(tmp_path))[0], str(folder/'model')
+    with pytest.raises(HalaError, match='none of the 3 replies'): judged(model, model, questions, str(tmp_path/'kept.jsonl'))
+    kept = [json.loads(line) for line in (tmp_path/'kept.jsonl').read_text(encoding='utf-8').splitlines()]
+    assert [(o['id'], o['gold'], o['model'], o['judge'], o['mark']) for o in kept] == [(f'alrage/{n}', 'هنا', model, model, None) for n in range(3)]
+    assert all(isinstance(o[k], str) for o in kept for k in ('answer', 'reply'))
+
+
+def test_stage_07_and_the_verb_ask_what_the_recipe_names(asked, tmp_path, capsys):
     from hala.core.recipe import Evaluate, recipe
-    from hala.evaluate import arabic_answers, arabic_comparisons, arabic_metrics
+    from hala.evaluate import answer_comparisons, arabic_answers, arabic_comparisons, arabic_metrics, counts, rule_answers
     from hala.scoring import evaluate_model, score_lines
     folder, *_ = asked
     ev = Evaluate(arabic=('aratrust', 'madinah_qa'), arabic_folder=str(folder/'data'), rules=2, rule_tokens=4)
@@ -311,9 +325,25 @@ def test_stage_07_and_the_verb_ask_what_the_recipe_names(asked, tmp_path):
     assert made['corrected', 'aratrust']['n'] == 8 and found['tuned']['odd'] == []
     said = arabic_comparisons(found, ev)
     assert len(said) == 3*3 and {c['mark'] for c in said} == {'indistinguishable'} and {c['delta'] for c in said} == {0}
+    ruled = rule_answers(found, ev)
+    assert [(o['model'], o['item'], o['answer']) for o in ruled] == [(m, f'rule/{i}', r) for m, f in found.items() for i, r in enumerate(f['replies'])]
+    share = {m['model']: m['value'] for m in arabic_metrics(found['tuned'], ev, 'tuned') if m['name'] == 'prompts'}['tuned']
+    assert sum(o['correct'] for o in ruled if o['model'] == 'tuned')/2 == share
+    tests = answer_comparisons(ruled)
+    assert len(tests) == 3 and all((c['task'], c['n'], c['mark']) == ('instructions', 2, 'indistinguishable') for c in tests)
+    exams = tmp_path/'OALL'/'Arabic_EXAMS'/'default'; exams.mkdir(parents=True)
+    rows = [TYPED['arabic_exams'][0] | dict(answer=a) for a in ('D', 'E', '?')]
+    (exams/'test.jsonl').write_text('\n'.join(json.dumps(r) for r in rows))
+    ev = Evaluate(arabic=('arabic_exams',), arabic_folder=str(tmp_path), rules=2, rule_tokens=4)
+    odd = arabic_answers(folder/'model', ev, 'base')
+    assert counts([], {'base': odd}) == {'in': 6, 'kept': 2, 'rejected': {
+        'as_published: cannot be asked, left out': 1, 'as_published: the right answer is none of the options, counted as wrong': 1,
+        'corrected: cannot be asked, left out': 2}}
     questions = tmp_path/'benchmarks'; questions.mkdir()
     line = dict(id='1', question='؟', choices=['نعم', 'لا'], answer=0, lang='ar', split='test', held='S')
     (questions/'seen-ar-test.jsonl').write_text(json.dumps(line, ensure_ascii=False)+'\n', encoding='utf-8')
     scores = evaluate_model(str(folder/'model'), questions, ev)
-    assert [(m['name'], m['task']) for m in scores[:2]] == [('acc', 'seen'), ('acc/S', 'seen')] and len(score_lines(scores)) == 2+8
+    assert [(m['name'], m['task']) for m in scores[:2]] == [('acc', 'seen'), ('acc/S', 'seen')] and len(score_lines(scores)) == 2+2*2+2
+    said = capsys.readouterr().err
+    assert said.count('arabic_exams:default, row 1: right answer 4 is none of the 4 options') == 2 and said.count('row 2: the right answer') == 2
     assert recipe('1.2B').evaluate.arabic == tuple(BENCHMARKS) and recipe('1M').evaluate.arabic == ()

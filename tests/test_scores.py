@@ -112,11 +112,39 @@ def test_every_cell_has_an_interval_and_every_pair_a_test(runs):
         if 'own words' not in task:
             of = ([o for o in items if (o['model'], o['task'], o['lang']) == (m, task, lang)] for m in (a, b))
             assert c['p'] == mcnemar(*of)[2]
-    assert {(c['a_model'], c['b_model'], c['task'], c['n']) for c in said['translations']} == {
-        (a, b, task, n) for task in ('catalog', 'unseen')
-        for a, b, n in (('translator', 'translator_base', 8), ('teacher_fp8', 'translator', 4), ('teacher_fp8', 'teacher_float', 4))}
+    assert {(c['a_model'], c['b_model'], c['task'], c['lang'], c['n'], c['left_out']) for c in said['translations']} == {
+        (a, b, task, lang, n, alone) for task in ('catalog', 'unseen')
+        for a, b, lang, n, alone in (('translator', 'translator_base', 'ar', 8, 0), ('teacher_fp8', 'translator', 'ar', 4, 4),
+                                     ('teacher_fp8', 'teacher_float', 'ar', 4, 0), ('teacher_fp8', 'teacher_float', 'en', 4, 0))}
+    def english(d): return {(m['model'], m['task']): m['value'] for m in manifest(d)['metrics'] if (m['name'], m['lang']) == ('chrf', 'en')}
+    assert english(there) == english(made(runs, '01_compress')) and len(english(there)) == 4  # Arabic to English: the figures of stage 01
     each = read_jsonl(there/'translation_scores.jsonl')
-    assert len(each) == 2*2*(8+4) and {k for s in each for k in s} == {'id', 'model', 'task', 'chrf', 'bleu', 'rouge', 'exact'}
+    assert len(each) == 2*2*(8+4) and {k for s in each for k in s} == {'id', 'model', 'task', 'lang', 'chrf', 'bleu', 'rouge', 'exact'}
+
+
+def test_test_rows_that_were_held_out_of_training_data_are_scored_too(runs, tmp_path, capsys):
+    "A recipe that holds out training data has test rows in a second table: 07 finds their references there, and names rows that one model lacks."
+    from hala.evaluate import both_ways, translation_comparisons, translation_metrics
+    text, folders = tmp_path/'text', [made(runs, '01_compress'), made(runs, '03_translator')]
+    rows = read_rows(made(runs, 'text')/'translation.parquet'); text.mkdir()
+    lone = next(r['id'] for r in read_rows(folders[0]/'translations.parquet') if r['split'] == 'test')
+    write_rows(text/'translation.parquet', [r for r in rows if r['id'] != lone]); write_rows(text/'held_out.parquet', [r for r in rows if r['id'] == lone])
+    done, references = both_ways(folders, text)
+    found, each = translation_metrics(done, references)
+    of = {(m['name'], m['model'], m['task'], m['lang']): m['value'] for m in manifest(made(runs, '07_evaluate'))['metrics']}
+    assert {s['lang'] for s in each if s['id'] == lone} >= {'ar'} and all(m['value'] == of[m['name'], m['model'], m['task'], m['lang']] for m in found)
+    capsys.readouterr()
+    less = translation_comparisons([r for r in done if (r['id'], r['model']) != (lone, 'teacher_float')], references)
+    short = [c for c in less if c['left_out'] and (c['b_model'], c['lang']) == ('teacher_float', 'ar')]
+    assert [(c['n'], c['left_out']) for c in short] == [(3, 1)]
+    assert f'1 rows are of teacher_fp8 or teacher_float alone and left out of their comparison, first {lone}' in capsys.readouterr().out
+
+
+def test_the_papers_t_is_scored_whatever_the_sweep_and_chosen_only_where_named(job):
+    from hala.merge import make
+    j = job('06_merge', dict(base='base-probe', tuned='05_sft', benchmarks='benchmarks'), merge=dict(choose='best', t=.25, sweep=()))
+    make(j)
+    assert {p['t'] for p in json.loads((j.out/'front.json').read_text()) if p['method'] == 'slerp'} == {.25, .5} and j.report['chosen']['t'] == .25
 
 
 def test_a_model_without_a_chat_template_is_named(tmp_path):
