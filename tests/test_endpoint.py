@@ -13,10 +13,12 @@ import pytest
 from conftest import ROOT
 
 from hala.cli import main
+from hala.core.adopt import adopt
 from hala.core import engine as module
 from hala.core.engine import Endpoint, Sampling, engine, kept
+from hala.core.pipeline import plan
 from hala.core.recipe import HalaError
-from hala.core.store import Journal, replay
+from hala.core.store import Journal, read_rows, replay
 from hala.core.text import chat, content, read_tables, write_table
 from hala.core.world import reference, toy
 
@@ -215,9 +217,9 @@ def test_no_more_is_spent_than_allowed():
 def test_what_is_not_counted_costs_what_it_could():
     "A server that says nothing of tokens; a reply that is none; a connection that breaks. What is refused, or never sent, costs nothing."
     prices = dict(in_flight=1, prices=(0.0, 1000.0)) # 8 tokens at most: .008; the server counts 5: .005
-    for plan, cost in ((lambda _, times: 'garble' if times == 1 else None, .013), (lambda _, times: 'none' if times == 1 else None, .013),
-                       (lambda _, times: 'half' if times == 1 else None, .013), (lambda _, times: 503 if times == 1 else None, .005)):
-        with serving(plan) as s, engine('openai', Endpoint(s.url, 'm', **prices)) as e:
+    for fault, cost in ((lambda _, times: 'garble' if times == 1 else None, .013), (lambda _, times: 'none' if times == 1 else None, .013),
+                        (lambda _, times: 'half' if times == 1 else None, .013), (lambda _, times: 503 if times == 1 else None, .005)):
+        with serving(fault) as s, engine('openai', Endpoint(s.url, 'm', **prices)) as e:
             e.generate(PROMPTS[:1], Sampling(8))
             assert e.cost == pytest.approx(cost)
     for used in (None, {}, dict(prompt_tokens=10), dict(prompt_tokens='10', completion_tokens='5'), 'much'):
@@ -300,6 +302,38 @@ def test_a_data_set_through_a_server(table, capsys):
     assert [r['text'] for r in read_tables(table/'out.jsonl')] == list(PAIRS.values())[:20]
 
 
+def test_a_record_that_the_server_refuses_is_a_reject(table, capsys):
+    "With a reason, and the server's own words once; the run goes on, and the next one asks it again."
+    n, bad = next((n, t) for n, t in enumerate(PAIRS) if t.count('.') + t.count('?') == 1) # one sentence: it is asked in one way
+    def filtered(text, times): return (400, dict(error=dict(message='filtered: the key is key'))) if bad in text else None
+    with serving(filtered, speaker) as s:
+        translate(table, s, 'out.jsonl', '--in-flight', '4')
+        said = capsys.readouterr().out
+        assert [line.split()[-1] for line in said.splitlines()[-4:-1]] == ['20', '19', '1'] and 'rejected: refused by the server' in said
+        assert 'the server refused 1 request; the first: status 400: filtered: the [secret] is [secret]' in said
+        [lost] = read_tables(table/'out.rejects.jsonl')
+        assert (lost['id'], lost['text_source'], lost['reason']) == (n, bad, 'refused by the server') and len(read_tables(table/'out.jsonl')) == 19
+        s.plan = lambda *_: None
+        translate(table, s, 'all.jsonl')
+        assert [r['text'] for r in read_tables(table/'all.jsonl')] == list(PAIRS.values())[:20] and sum(s.asked.values()) == 21
+
+
+def test_what_a_server_translated_starts_a_run(table):
+    "Conversations as 04; as 02 pairs, whose English stands in both columns before one of them is translated."
+    texts = list(PAIRS)[:20]
+    talks = [dict(messages=[dict(role='user', content=a), dict(role='assistant', content=b)]) for a, b in zip(texts[::2], texts[1::2])]
+    write_table(table/'talks.jsonl', talks)
+    write_table(table/'pairs.jsonl', [dict(en=t, ar=t) for t in texts])
+    p = plan('1M', str(table/'runs'))
+    with serving(scorer=speaker) as s:
+        for name, *more in (('talks',), ('pairs', '--columns', 'ar')):
+            main(['translate', str(table/f'{name}.jsonl'), str(table/f'{name}.out.jsonl'), '--url', s.url, '--model', 'm', '--runs', str(p.runs), *more])
+    corpus, pairs = (read_rows(adopt(p, f'{stage}={table/name}.out.jsonl')/f'{file}.parquet')
+                     for stage, name, file in (('04', 'talks', 'corpus'), ('02', 'pairs', 'pairs')))
+    assert [[m['content'] for m in r['messages']] for r in corpus] == [[PAIRS[m['content']] for m in r['messages']] for r in talks]
+    assert [(content(r['messages_source']), content(r['messages'])) for r in pairs] == [(t, PAIRS[t]) for t in texts]
+
+
 def test_a_limit_on_the_cost_stops_and_goes_on(table, capsys):
     "A request may cost 2.3 at most, and costs 0.04: so it stops with a few answered, and they are kept."
     with serving(scorer=lambda body: {**speaker(body), 'usage': dict(prompt_tokens=1, completion_tokens=20)}) as s:
@@ -315,10 +349,13 @@ def test_a_limit_on_the_cost_stops_and_goes_on(table, capsys):
     (['--url', 'http://h/v1'], 'and --model'), (['--engine', 'openai', '--model', 'm'], 'needs --url'), (['--engine', 'gguf'], 'there are hf, vllm, openai'),
     (['--url', 'http://me:secret@h/v1', '--model', 'm'], 'OPENAI_API_KEY'), (['--url', 'http://h/v1', '--model', 'm', '--max-cost', '5'], 'needs --prices'),
     (['--url', 'http://h/v1', '--model', 'm', '--prices', '5'], 'two numbers'), (['--engine', 'hf', '--prices', '1,2'], '--prices belongs to a server'),
+    (['--price', '2'], '--price 2: what an hour costs is for --plan'), (['--engine', 'hf', '--model', 'nobody/x'], 'name a folder that holds it'),
+    (['--engine', 'hf', '--model', '.'], 'no config.json'),
     (['--url', 'http://h/v1', '--model', 'm', '--in-flight', '-1'], '--in-flight'), (['--tensor-parallel', '-2'], '--tensor-parallel -2')])
-def test_options_that_do_not_go_together(words, says, table):
+def test_options_that_do_not_go_together(words, says, table, monkeypatch):
+    monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True) # no network in a test
     with pytest.raises(SystemExit) as e: main(['translate', str(table/'in.jsonl'), str(table/'out.jsonl'), '--runs', str(table/'runs'), *words])
-    assert says in str(e.value) and '\n' not in str(e.value) and 'secret' not in str(e.value)
+    assert says in str(e.value) and '\n' not in str(e.value) and 'secret' not in str(e.value) and '--set' not in str(e.value)
 
 
 def test_a_judge_behind_a_server_marks_alrage_and_no_mark_is_missing_never_0(tmp_path):

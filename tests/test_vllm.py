@@ -1,11 +1,16 @@
 """vLLM's own server: `hala serve` starts it on a model, the engine `openai` and `hala translate` ask it, and it says what transformers say.
 Only where there is a vLLM, in `.venv-vllm` (`make vllm`) or here."""
+import json
+import os
+import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
@@ -105,5 +110,32 @@ def test_hala_translate_asks_it(server, model, tmp_path):
         assert said.startswith('8 records, text: text; translator') and f'engine {name}' in said
         found = [r for p in (f'{name}.jsonl', f'{name}.rejects.jsonl') if (tmp_path/p).exists() for r in read_tables(tmp_path/p)]
         return {r['id']: (whole(r['text']), r.get('reason')) for r in found}
+    def equal(name, asked): return through(name, '--engine', name, '--model', model) == asked
     asked = through('openai', '--engine', 'openai', '--url', server[1], '--model', 'random', '--in-flight', 4)
-    assert len(asked) == 8 and any(text for text, _ in asked.values()) and asked == through('hf', '--engine', 'hf', '--model', model)
+    assert len(asked) == 8 and any(text for text, _ in asked.values()) and equal('hf', asked)
+    assert equal('vllm', asked) # from whichever environment this is, in that of vLLM
+
+
+PROGRAM = """
+import json, sys
+from hala.core.engine import Sampling, engine
+from hala.core.text import chat
+with engine('vllm', sys.argv[1]) as e: print(json.dumps([e.score([chat('Hi')], ['مرحبا']), e.generate([chat('Hi')], Sampling(4))]))"""
+
+
+COMPILER = re.compile(r'(.*-)?(gcc|g\+\+|cc|c\+\+|c[89]9|cpp|clang|clang\+\+|clang-cpp|icx|icpx)(-[\d.]+)?')
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='on a GPU it compiles what it likes')
+def test_no_compiler_is_needed_on_a_cpu(model, tmp_path):
+    "With none on the path, and no word from whoever starts it, vLLM in a process of its own scores as transformers do."
+    for f in (f for d in os.environ['PATH'].split(os.pathsep) for f in Path(d).glob('*')):
+        if not COMPILER.fullmatch(f.name) and not (tmp_path/f.name).is_symlink(): (tmp_path/f.name).symlink_to(f)
+    environment = {k: v for k, v in os.environ.items() if k not in ('CC', 'CXX', 'TORCHDYNAMO_DISABLE')} | dict(PATH=str(tmp_path))
+    python = next(p for p in pythons() if has_vllm(p))
+    assert not any(shutil.which(name, path=str(tmp_path)) for name in ('cc', 'c++', 'gcc', 'g++', 'clang', 'clang++'))
+    done = subprocess.run([python, '-c', PROGRAM, str(model)], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    [found], [text] = json.loads(done.stdout.splitlines()[-1])
+    with engine('hf', model) as e: [wanted], [said] = e.score([chat('Hi')], ['مرحبا']), e.generate([chat('Hi')], Sampling(4))
+    assert found == pytest.approx(wanted, abs=1e-3) and whole(text[0]) == whole(said.text)

@@ -55,11 +55,11 @@ def alone(runs, tmp_path_factory):
     return files(made(folder, '04_corpus')), answers(folder)
 
 
-def same(folder, alone):
+def same(folder, alone, stage='04'):
     """Equal bytes of the artifact, equal answers. Which part holds a sentence that two parts ask for depends on who came first; so it may be asked twice.
     (A model that has learned nothing is asked again for nearly every text, sentence by sentence: 17 % of its answers are there twice.)"""
     (found, parts, logs), (whole, others, _) = answers(folder), alone[1]
-    assert files(made(folder, '04_corpus')) == alone[0] and len(parts) == len(others) >= 5 and not logs
+    assert files(made(folder, ARTIFACTS[stage])) == alone[0] and len(parts) == len(others) >= 5 and not logs
     assert found.keys() == whole.keys() and all(x == y[0] for key, some in found.items() for x in some for y in [whole[key]])
     assert max(map(len, found.values())) <= 2 # of two workers each asks once
 
@@ -69,6 +69,25 @@ def test_hala_run_with_workers(runs, alone, tmp_path):
     said = hala('run', '--size', 'probe', '--runs', folder, '--from', '04', '--to', '04', '--workers', '2', HALA_RECIPES=str(FEW))
     assert '04 corpus: 2 workers' in said and 'worker 0' not in said
     same(folder, alone)
+
+
+def test_02_by_workers_and_by_shards(runs, tmp_path):
+    "Its two tables, of which one is scored too, in parts of 50 rows: the bytes of one process, whether two workers take what is free or each its shard."
+    smaller = tmp_path/'smaller.py'
+    smaller.write_text(f"import runpy\nRECIPES = runpy.run_path({str(FEW)!r})['RECIPES']\nfrom hala.core import store\nstore.SLICE = 50\n")
+    def run(folder, *more):
+        return hala('run', '--size', 'probe', '--runs', folder, '--from', '02', '--to', '02', *more, HALA_RECIPES=str(smaller))
+    one, two, three = (emptied(runs, tmp_path/name/'runs', '02') for name in ('one', 'two', 'three'))
+    module('02', one, HALA_RECIPES=str(smaller))
+    alone = files(made(one, '02_bilingual')), answers(one)
+    said = run(two, '--workers', '2')
+    assert '02 bilingual: 2 workers' in said and 'worker 0' not in said
+    same(two, alone, '02')
+    for n in '01': assert f'02_bilingual: shard {n}/2 is done' in run(three, '--shard', f'{n}/2')
+    filled = answers(three)
+    run(three)
+    assert answers(three) == filled
+    same(three, alone, '02')
 
 
 def slurm():
@@ -97,6 +116,8 @@ def test_what_a_worker_cannot_do_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv('HALA_RECIPES', str(FEW))
     for words, says in ((['--shard', '9/8', '--from', '04', '--to', '04'], 'write I/N'), (['--shard', '0/8'], 'add --from 04 --to 04'),
                         (['--shard', '0/8', '--from', '04', '--to', '04'], 'which stage 00'), (['--workers', '-1'], '--workers -1'),
-                        (['--engine', 'gguf'], 'there are hf and vllm')):
+                        (['--engine', 'gguf'], 'there are hf and vllm'), (['--engine', 'openai'], '--engine openai: a run opens models and asks no server')):
         assert says in hala('run', '--size', 'probe', '--runs', tmp_path, *words, code=1)
+    said = hala('run', '--size', 'probe', '--runs', tmp_path, code=1, HALA_ENGINE='openai')
+    assert said.startswith('hala: HALA_ENGINE openai: a run') and '--adopt 04=' in said and len(said.splitlines()) == 1
     with pytest.raises(HalaError, match='which stage 00'): workers.fill_here(plan('probe', str(tmp_path)), '04', '', [{}])

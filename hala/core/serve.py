@@ -11,7 +11,7 @@ from .recipe import HalaError, Pretrained
 from .trust import refuse_secrets
 
 # %% auto #0
-__all__ = ['ASK', 'pythons', 'has_vllm', 'python_with_vllm', 'vllm_environment', 'server_words', 'do_serve', 'add_serve']
+__all__ = ['ASK', 'pythons', 'has_vllm', 'python_with_vllm', 'model_folder', 'server_words', 'do_serve', 'add_serve']
 
 # %% ../../nbs/core/serve.ipynb #59f9452f
 ASK = ('from importlib.metadata import version, PackageNotFoundError\n'
@@ -37,11 +37,15 @@ def python_with_vllm(candidates:list # interpreters
         if found := has_vllm(python): need_version(found); return python
     raise HalaError('vLLM is not installed here; `make vllm` puts it into .venv-vllm, or install hala[vllm] into an environment of its own')
 
-# %% ../../nbs/core/serve.ipynb #9c03b4a9
-def vllm_environment(gpu:bool # whether there is one
-                    )->dict: # environment variables, beside what `vllm_settings` sets
-    "What a process with vLLM gets."
-    return {} if gpu else {'TORCHDYNAMO_DISABLE': '1'}
+# %% ../../nbs/core/serve.ipynb #d94e0b72
+def model_folder(model:str, # id or folder
+                 option:str # of the command line, for the error
+                )->Path:
+    "A model that somebody named, downloaded if it is not a folder. HalaError where there is none."
+    try: folder, _ = Pretrained(model).fetch(option)
+    except HalaError as e: raise HalaError(f'{str(e).partition(";")[0]}; name a folder that holds it, or log in to the hub') from None
+    if not (folder/'config.json').exists(): raise HalaError(f'{folder}: no model there (no config.json)')
+    return folder
 
 # %% ../../nbs/core/serve.ipynb #6736ac2a
 def server_words(model:str, name:str, # id or folder; what requests call it
@@ -66,11 +70,9 @@ def do_serve(a # parsed arguments
     if a.tensor_parallel < 0: raise HalaError(f'--tensor-parallel {a.tensor_parallel}: a number above 0')
     if a.tensor_parallel: os.environ['HALA_TENSOR_PARALLEL'] = str(a.tensor_parallel)
     python = python_with_vllm(pythons())
-    folder, _ = Pretrained(a.model).fetch('MODEL')
-    if not (folder/'config.json').exists(): raise HalaError(f'{folder}: no model there (no config.json)')
+    folder = model_folder(a.model, 'MODEL')
     name = a.served or (folder.name if Path(a.model).expanduser().is_dir() else a.model)
     words = [python, *server_words(str(folder), name, a.host, a.port, vllm_settings(torch.cuda.is_available()))]
-    os.environ.update(vllm_environment(torch.cuda.is_available()))
     print(f'{shlex.join(words)}\nwhen it is up: hala translate IN OUT --url http://{a.host}:{a.port}/v1 --model {shlex.quote(name)}', flush=True)
     if not a.dry: os.execv(python, words)
 

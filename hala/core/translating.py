@@ -9,17 +9,18 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 from .pipeline import plan
-from .recipe import HalaError, Pretrained, Translator
+from .recipe import HalaError, Translator
+from .serve import model_folder, python_with_vllm, pythons
 from .text import POLICY, THINK, Shape, handled, protect, read_tables, shape_of, slots, translate_records, unreadable, write_table
 from .view import agreement, agreement_table, read_marks
-from .workers import add_devices, settle_devices
+from .workers import add_devices, apart, settle_devices
 
 # %% auto #0
 __all__ = ['DENIES', 'DENIED', 'VOWELS', 'MEANING', 'SAMPLE', 'turns', 'why_not', 'negation_lost', 'countries',
            'country_exchanged', 'read_terms', 'read_policy', 'aligned', 'funnel', 'free', 'write_whole', 'translator',
-           'numbers_of', 'engine_of', 'told', 'translated', 'rejected', 'need_records', 'do_translate', 'kept_engine',
-           'spent', 'before_after', 'spread', 'characters', 'measured', 'plan_lines', 'pair_columns', 'checked',
-           'repeated', 'do_check', 'add_translate', 'add_check']
+           'numbers_of', 'engine_of', 'go_where_vllm_is', 'told', 'translated', 'rejected', 'need_records',
+           'do_translate', 'kept_engine', 'spent', 'before_after', 'spread', 'characters', 'measured', 'plan_lines',
+           'pair_columns', 'checked', 'repeated', 'do_check', 'add_translate', 'add_check']
 
 # %% ../../nbs/core/translating.ipynb #66c12686
 def turns(values:list, # of a record's columns
@@ -133,7 +134,7 @@ def translator(model:str, # id or folder; '': the current translator of a size
                p # Plan of the size
               )->Path: # folder
     "The model that translates. HalaError where there is none."
-    if model: return Pretrained(model).fetch('--model')[0]
+    if model: return model_folder(model, '--model')
     home = p.runs/p.recipe.family/'03_translator'; current = home/'current'
     if current.exists() and (folder := home/current.read_text().strip()/'model').is_dir(): return folder
     raise HalaError(f'no translator in {home}: stage 03 makes it (hala run --size {p.recipe.size} --to 03), or name a model with --model')
@@ -166,6 +167,16 @@ def engine_of(a, # parsed arguments
     if a.max_cost and not any(prices): raise HalaError('--max-cost needs --prices READ,WRITTEN, of a million tokens each')
     return name, endpoint(f'{a.url}#{a.model}', prices=prices, max_cost=a.max_cost, in_flight=a.in_flight or 16)
 
+# %% ../../nbs/core/translating.ipynb #a7c5f20b
+def go_where_vllm_is(a # parsed arguments
+                    )->None:
+    "Become this command in the environment of vLLM, where that is wanted and another. HalaError where there is none."
+    if sys.argv[1:2] != ['translate'] or (a.engine or a.url and 'openai') not in ('', 'vllm'): return
+    if a.engine: os.environ['HALA_ENGINE'] = a.engine
+    if not apart(): return
+    python = python_with_vllm(pythons()); sys.stdout.flush()
+    os.execv(python, [python, '-m', 'hala.cli', *sys.argv[1:]])
+
 # %% ../../nbs/core/translating.ipynb #fbe1875a
 def told(done:int, total:int # prompts
         )->None:
@@ -179,10 +190,13 @@ def translated(records:list, shape:Shape, # as read
                policy:dict=POLICY # as of `turns`
               )->list: # (Done, reason or None), one a record
     "Records through a translator, each one proved and checked."
-    from hala.core.engine import WINDOW, translate
+    from hala.core.engine import CRASHED, WINDOW, translate
+    lost = 'refused by the server' if e.name == 'openai' else CRASHED
     done = translate_records(records, shape, lambda some: translate(e, some, prompt, max_tokens, told), policy, output,
                              window=WINDOW*max_tokens, keep=keep)
-    def reason(r, d): return d.reason or why_not(*([x.get(c) for c in shape.columns] for x in (r, d.record)), d.finish, keep, policy)
+    def reason(r, d):
+        if d.finish == 'crashed': return lost
+        return d.reason or why_not(*([x.get(c) for c in shape.columns] for x in (r, d.record)), d.finish, keep, policy)
     return [(d, reason(r, d)) for r, d in zip(records, done)]
 
 def rejected(record:dict, done, reason:str, # as it came; of core.text.Done
@@ -205,6 +219,8 @@ def do_translate(a # parsed arguments
     "Translate a table, and say what became of it."
     if '{x}' not in (a.prompt or '{x}'): raise HalaError(f'--prompt {a.prompt!r}: write {{x}} where the text goes')
     settle_devices(a)
+    if a.price and not a.plan: raise HalaError(f'--price {a.price:g}: what an hour costs is for --plan, which says what all of it takes')
+    go_where_vllm_is(a)
     if a.limit < 0 or a.max_tokens < 0: raise HalaError('--limit and --max-tokens count from 0 up; 0 is no limit')
     if not a.out and not (a.preview or a.plan): raise HalaError('name the file to write, or use --preview or --plan')
     if not a.limit and a.preview: a.limit = 5
@@ -214,14 +230,14 @@ def do_translate(a # parsed arguments
     (name, model), how = engine_of(a, p), (a.prompt or (Translator.prompt if a.model else t.prompt), a.max_tokens or (1024 if a.model else t.max_tokens))
     print(f'{len(records)} records, {shape.name}: {", ".join(shape.columns)}; translator {getattr(model, "model", model)}, engine {name}, prompt {how[0]!r}')
     if a.plan: return print(plan_lines(records, shape, measured(records, shape, name, model, *how, keep, policy), a.price))
-    with kept_engine(p.runs/p.recipe.family/'rows', name, model) as e: done = translated(records, shape, e, *how, keep, a.output, policy); cost = spent(e)
+    with kept_engine(p.runs/p.recipe.family/'rows', name, model) as e: done = translated(records, shape, e, *how, keep, a.output, policy); bill = spent(e)
     if a.preview: print('\n\n'.join(before_after(r, d, why, shape, policy) for r, (d, why) in zip(records, done)))
     else:
         write_whole(out[0], [d.record for d, why in done if not why])
         lost = [rejected(r, d, why, shape) for r, (d, why) in zip(records, done) if why]
         if lost: write_whole(out[1], lost)
         print(f'{out[0]}' + (f'\n{out[1]}' if lost else ''))
-    print(funnel([why for _, why in done]) + (f'\nspent {cost:.4f}' if cost else ''))
+    print('\n'.join([funnel([why for _, why in done]), *bill]))
 
 def kept_engine(rows:Path, name:str, model # as of core.engine
                ): # context manager of an engine
@@ -230,9 +246,10 @@ def kept_engine(rows:Path, name:str, model # as of core.engine
     return kept(rows, name, model)
 
 def spent(e # engine that keeps its answers
-         )->float: # in the currency of --prices; 0: nothing, or nothing was asked for
-    "What a server was paid for."
-    return getattr(e.engine, 'cost', 0.0)
+         )->list: # lines; none of an engine that is no server, or was asked nothing
+    "What a server refused, in its own words, and what it was paid, in the currency of --prices."
+    (n, first), cost = getattr(e.engine, 'refusals', (0, '')), getattr(e.engine, 'cost', 0.0)
+    return [f'the server refused {n} request{"s"*(n > 1)}; the first: {first}']*bool(n) + [f'spent {cost:.4f}']*bool(cost)
 
 def before_after(record:dict, done, reason, shape:Shape, # as of `rejected`; None: kept
                  policy:dict=POLICY # as of `turns`

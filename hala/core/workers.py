@@ -8,11 +8,11 @@ import os, re, subprocess, sys, tempfile, time
 from pathlib import Path
 from .pipeline import INHERITED, Plan, STAGES, TOGETHER, cause, die_with_parent, need_inputs, plan
 from .recipe import HalaError
-from .serve import has_vllm, python_with_vllm, pythons, vllm_environment
+from .serve import has_vllm, python_with_vllm, pythons
 from .store import manifest, shard, slices
 
 # %% auto #0
-__all__ = ['TABLES', 'gpus', 'places', 'apart', 'started', 'last_line', 'fill_here', 'run_shard', 'with_shard', 'parts',
+__all__ = ['TABLES', 'SERVER', 'gpus', 'places', 'apart', 'started', 'last_line', 'fill_here', 'run_shard', 'with_shard', 'parts',
            'fill_part', 'specs', 'fill_on_ray', 'fill', 'add_devices', 'add_workers', 'settle_devices']
 
 # %% ../../nbs/core/workers.ipynb #3a25ddd8
@@ -46,7 +46,7 @@ def started(p:Plan, # of a size
             environment:dict # what it gets beside the variables of this process
            )->tuple: # (process, file of what it says)
     "Start a worker."
-    python, environment = (python_with_vllm(pythons()), vllm_environment(bool(gpus())) | environment) if apart() else (sys.executable, environment)
+    python = python_with_vllm(pythons()) if apart() else sys.executable
     words = [python, '-m', f'hala.{STAGES[stage]}', '--size', p.recipe.size, '--runs', str(p.runs), '--name', p.name]
     said = tempfile.TemporaryFile('w+')
     process = subprocess.Popen([*words, *(('--set', override) if override else ())], env={**os.environ, **environment, 'HALA_SHARD': share},
@@ -150,6 +150,9 @@ def fill_on_ray(p:Plan, stage:str, override:str, # as of `started`
     finally: ray.shutdown()
 
 # %% ../../nbs/core/workers.ipynb #72ab9e1b
+SERVER = ('a run opens models and asks no server; have it translate (hala translate IN OUT --url URL --model NAME), '
+          'then hala run --from 05 --adopt 04=OUT, or --from 03 --adopt 02=OUT')
+
 def fill(p:Plan, stage:str, override:str # as of `started`
         )->None:
     "Have the rows of a stage answered by several workers, where that is wanted."
@@ -182,6 +185,7 @@ def settle_devices(a # parsed arguments
         if value < 0: raise HalaError(f'--{name.replace("_", "-")} {value}: a number above 0')
         if value: os.environ[f'HALA_{name.upper()}'] = str(value)
     if not hasattr(a, 'on'): return # of `translate`, which opens its engine itself
+    if 'openai' == (a.engine or os.environ.get('HALA_ENGINE')): raise HalaError(f'{"--engine" if a.engine else "HALA_ENGINE"} openai: {SERVER}')
     if a.engine not in ('', 'hf', 'vllm'): raise HalaError(f'--engine {a.engine}: there are hf and vllm')
     if a.engine: os.environ['HALA_ENGINE'] = a.engine
     if a.on: os.environ['HALA_ON'] = a.on
