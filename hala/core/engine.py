@@ -7,7 +7,7 @@ from __future__ import annotations
 import gc, hashlib, json, math, os, random, re, threading
 from collections import defaultdict, namedtuple
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -362,33 +362,37 @@ def asked_together(e:Openai, # engine
         path, body = 'chat/completions' if 'messages' in bodies[i] else 'completions', dict(bodies[i], model=e.at.model)
         return ask_server(e, path, body, partial(read, i))
     with ThreadPoolExecutor(e.at.in_flight) as pool:
+        def send(): flying.update((pool.submit(ask, i), i) for _, i in zip(range(e.at.in_flight-len(flying)), todo))
         try:
-            while flying.update((pool.submit(ask, i), i) for _, i in zip(range(e.at.in_flight-len(flying)), todo)) or flying:
-                landed, bad = land(e, flying, out, arrived); done += landed; refused += bad; told(done, len(bodies))
-                if not e.understood and refused >= min(len(bodies), max(FIRST, e.at.in_flight)):
-                    raise HalaError(f'{e.at.url} refused all of the first {refused} requests ({e.refusals[1]})')
+            send()
+            while flying:
+                found, bad, ends = land(e, flying, out); done += len(found)+bad; refused += bad
+                if not ends and not e.understood and refused >= min(len(bodies), max(FIRST, e.at.in_flight)):
+                    ends = HalaError(f'{e.at.url} refused all of the first {refused} requests ({e.refusals[1]})')
+                if not ends: send() # before the disk is waited for
+                if found: arrived(found)
+                told(done, len(bodies))
+                if ends: raise ends
         except BaseException:
             e.stop.set()
             while flying:
-                with suppress(HalaError): land(e, flying, out, arrived)
+                if found := land(e, flying, out)[0]: arrived(found)
             raise
     return out
 
 def land(e:Openai, # engine
          flying:dict, # future -> index of its request
-         out:list, # gets answers, and Refused
-         arrived # as of `asked_together`
-        )->tuple: # how many came back, and how many of them refused
-    "Take in what has come back, at least one. HalaError, when that is done, where the run must end."
-    landed, found, refused, ends = wait(flying, return_when=FIRST_COMPLETED).done, {}, 0, None
-    for f in landed:
+         out:list # gets answers, and Refused
+        )->tuple: # {index: answer}, how many were refused, the HalaError that ends the run or None
+    "Take in what has come back, at least one."
+    found, refused, ends = {}, 0, None
+    for f in wait(flying, return_when=FIRST_COMPLETED).done:
         i = flying.pop(f)
         try: found[i] = out[i] = f.result()
         except Refused as x: out[i] = x; refused += 1; e.refusals = [e.refusals[0]+1, e.refusals[1] or str(x)]
         except HalaError as x: ends = ends or x
-    if found: arrived(found); e.understood = True
-    if ends: raise ends
-    return len(landed), refused
+    e.understood |= bool(found)
+    return found, refused, ends
 
 def score_remotely(e:Openai, # engine
                    prompts:list, continuations:list, # messages or texts; texts
