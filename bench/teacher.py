@@ -6,9 +6,8 @@ translates what stage 01 had the FP8 teacher translate, a thousand held-out rows
 import sys
 from pathlib import Path
 
-from hala.compress import references
 from hala.core.engine import engine, translate_rows
-from hala.core.metrics import paired_bootstrap
+from hala.core.metrics import paired_bootstrap, references
 from hala.core.pipeline import plan
 from hala.core.store import machine, read_rows, write_json
 from hala.core.text import content

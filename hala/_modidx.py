@@ -39,7 +39,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'hala.compress.make': ('compress.html#make', 'hala/compress.py'),
                                'hala.compress.need_met': ('compress.html#need_met', 'hala/compress.py'),
                                'hala.compress.quantised': ('compress.html#quantised', 'hala/compress.py'),
-                               'hala.compress.references': ('compress.html#references', 'hala/compress.py'),
                                'hala.compress.scores': ('compress.html#scores', 'hala/compress.py'),
                                'hala.compress.scores_back': ('compress.html#scores_back', 'hala/compress.py'),
                                'hala.compress.tensors': ('compress.html#tensors', 'hala/compress.py'),

@@ -13,15 +13,16 @@ from llmcompressor import oneshot
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from safetensors import safe_open
 from .core.engine import engine, load, translate_rows
-from .core.metrics import row_scores, translation_scores, NonInferiority, chrf_metric, metric, non_inferiority, paired_bootstrap
+from .core.metrics import (NonInferiority, chrf_metric, metric, non_inferiority, paired_bootstrap, references, row_scores,
+                               translation_scores)
 from .core.pipeline import Job, run_stage, stage_main
 from .core.recipe import HalaError
 from .core.store import read_rows, telling, write_rows
 from .core.text import content, test_sets
 
 # %% auto #0
-__all__ = ['MAKERS', 'compress', 'tensors', 'weight_errors', 'quantised', 'held_out', 'need_met', 'references', 'turned',
-           'translated', 'scores_back', 'scores', 'make']
+__all__ = ['MAKERS', 'compress', 'tensors', 'weight_errors', 'quantised', 'held_out', 'need_met', 'turned', 'translated',
+           'scores_back', 'scores', 'make']
 
 # %% ../nbs/01_compress.ipynb #6bdb7f67
 def compress(model:Path, # folder of the float model
@@ -90,11 +91,6 @@ def need_met(verdict:NonInferiority # FP8 against float
     raise HalaError(f'FP8 may lose too much: {verdict}; {more}, or set another margin and say why (compress.margin)')
 
 # %% ../nbs/01_compress.ipynb #fe8d500b
-def references(text:Path # artifact
-              )->list: # rows
-    "Every reference that no training reads."
-    return [r for kind in ('translation', 'held_out') if (f := text/f'{kind}.parquet').exists() for r in read_rows(f)]
-
 def turned(rows:list # with both sides
           )->list: # the same, Arabic first, to be translated into English
     "References the other way round."

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from .core.cards import compute, data_card, model_card, terms
 from .core.licences import sources_behind
+from .core.metrics import references
 from .core.pipeline import Job, run_stage, stage_main
 from .core.store import Table, listing, manifest, progress, read_rows, table_files
 from .core.text import content, read_jsonl
@@ -42,7 +43,7 @@ def translated(folder:Path, # artifact with translations
                prompt:str # with {x}
               )->list: # dicts prompt, said, right, correct
     "What a translator made of the test sentences."
-    references = {r['id']: content(r['messages']) for r in read_rows(job.inputs['text']/'translation.parquet')}
+    references = {r['id']: content(r['messages']) for r in references(job.inputs['text'])}
     exact = {s['id']: s['exact'] for s in read_jsonl(job.inputs['scores']/'translation_scores.jsonl') if s['model'] == model}
     rows = [r for r in read_rows(folder/'translations.parquet') if r['model'] == model and r['id'] in exact]
     return [dict(prompt=prompt.replace('{x}', content(r['messages_source'])), said=content(r['messages']), right=references[r['id']],

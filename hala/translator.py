@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from pathlib import Path
 from .core.engine import engine, load, translate_rows
-from .core.metrics import translation_scores
+from .core.metrics import learned, translation_scores
 from .core.pipeline import Job, run_stage, stage_main
 from .core.store import Table, read_rows, slices, telling, write_rows
 from .core.text import alone, ask, content, masked_pair, test_sets
@@ -55,7 +55,8 @@ def measure(job:Job, # with the trained model in job.out
         for task, rows in test_sets(read_rows(job.inputs['text']/'translation.parquet'), t.sentences).items():
             done = translate_rows(e, rows, t.prompt, t.max_tokens, label, telling(job.out, f'{label}, {task}'))
             texts, references = ([content(r['messages']) for r in side] for side in (done, rows))
-            metrics += translation_scores(label, task, 'ar', texts, references)
+            judged = learned([content(r['messages_source']) for r in rows], texts, references)
+            metrics += translation_scores(label, task, 'ar', texts, references, rows=judged)
             out += done
     return out, metrics
 

@@ -4,7 +4,6 @@ Needs `make vllm` and a finished `hala run`. RUNS is copied, not changed. All ro
 Prints one JSON line, and fails where they differ."""
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -75,12 +74,11 @@ for model in models:
     with engine(name, model) as e:
         found += e.score([ask('{x}', r['messages_source'][0]['content']) for r in rows], [r['messages'][0]['content'] for r in rows])
 print(json.dumps(found))'''
-    from hala.core.serve import python_with_vllm, pythons, vllm_environment
-    from hala.core.workers import gpus
+    from hala.core.serve import python_with_vllm, pythons
     models = [str(p.folder(a)/'model') for a in ('teacher', '03_translator')]
     def scores(python, name):
         words = [python, '-c', program, name, str(p.folder('text')), str(most), *models]
-        done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **vllm_environment(bool(gpus()))})
+        done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
         return json.loads(done.stdout.splitlines()[-1])
     off = [abs(x-y) for h, v in zip(scores(sys.executable, 'hf'), scores(python_with_vllm(pythons()), 'vllm'), strict=True) for x, y in zip(h, v, strict=True)]
     return dict(float_scores=len(off), float_most_off=max(off))

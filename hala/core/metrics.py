@@ -243,7 +243,8 @@ def accuracy(right:Sequence[bool], # whether each answer is right
     if not n: raise ValueError('there is nothing to score')
     p = sum(map(bool, right))/n
     mid,half = p + z*z/(2*n), z*math.sqrt(p*(1-p)/n + z*z/(4*n*n))
-    return p, max(0., (mid-half)/(1+z*z/n)), min(1., (mid+half)/(1+z*z/n))
+    low,high = (mid-half)/(1+z*z/n), (mid+half)/(1+z*z/n)
+    return p, 0. if p == 0 else low, 1. if p == 1 else high # at the ends they are the ends; rounding would leave 1e-18
 
 # %% ../../nbs/core/metrics.ipynb #b15656b7
 def bleu_counts(refs:Sequence[str], # references
