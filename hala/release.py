@@ -43,10 +43,10 @@ def translated(folder:Path, # artifact with translations
                prompt:str # with {x}
               )->list: # dicts prompt, said, right, correct
     "What a translator made of the test sentences."
-    references = {r['id']: content(r['messages']) for r in references(job.inputs['text'])}
+    right = {r['id']: content(r['messages']) for r in references(job.inputs['text'])}
     exact = {s['id']: s['exact'] for s in read_jsonl(job.inputs['scores']/'translation_scores.jsonl') if s['model'] == model}
     rows = [r for r in read_rows(folder/'translations.parquet') if r['model'] == model and r['id'] in exact]
-    return [dict(prompt=prompt.replace('{x}', content(r['messages_source'])), said=content(r['messages']), right=references[r['id']],
+    return [dict(prompt=prompt.replace('{x}', content(r['messages_source'])), said=content(r['messages']), right=right[r['id']],
                  correct=exact[r['id']]) for r in rows]
 
 # %% ../nbs/08_release.ipynb #5de98db4

@@ -105,7 +105,7 @@ def test_check_keeps_every_column(tmp_path, capsys):
     main(['check', str(tmp_path/'p.jsonl'), '--keep', str(tmp_path/'k.jsonl'), '--rejects', str(tmp_path/'r.jsonl')])
     assert read_tables(tmp_path/'k.jsonl') == good
     reasons = {r['id']: r['reason'] for r in read_tables(tmp_path/'r.jsonl')}
-    assert reasons == {50: 'spans', 51: 'numbers', 52: 'roles', 53: 'negation', 54: 'country'}
+    assert reasons == {50: 'spans', 51: 'numbers', 52: 'empty', 53: 'negation', 54: 'country'}
     marks = [dict(table='p', id=str(n), mark=m, verdict='rejected', reason='numbers', checks={'numbers': 2}) for n, m in enumerate(('bad', 'bad', 'good'))]
     write_table(tmp_path/'m.jsonl', marks)
     capsys.readouterr()
@@ -155,6 +155,36 @@ def test_policy_and_unique(model, capsys):
     write_table(model/'p.jsonl', [dict(id=n, en=e, ar=PAIRS[k]) for n, (e, k) in enumerate(((q, q), (q.upper(), q), (list(PAIRS)[2],)*2))])
     main(['check', str(model/'p.jsonl'), '--unique', '.8', '--keep', str(model/'k.jsonl')])
     assert [r['id'] for r in read_tables(model/'k.jsonl')] == [0, 2] and 'rejected: duplicate' in capsys.readouterr().out
+
+
+def test_what_a_record_is_among_others(model, capsys):
+    "Both verbs keep out what a benchmark asks, in either language, what repeats, and what a judge doubts; a broken line is a reject, not the end."
+    texts = [t for t in PAIRS if len(t.split()) > 5][:6]
+    write_table(model/'tests.jsonl', [dict(question=texts[0]), dict(question=PAIRS[texts[1]])])
+    (model/'in.jsonl').write_text(''.join(json.dumps(dict(id=n, text=t))+'\n' for n, t in enumerate([*texts, texts[2]]))+'{"id": 7, "text":\n')
+    translate(model, '--benchmarks', str(model/'tests.jsonl'), '--unique', '.8', '--output', 'both')
+    lost = read_tables(model/'out.rejects.jsonl')
+    assert [(r.get('id'), r['reason']) for r in lost[:3]] == [(0, 'contaminated'), (1, 'contaminated'), (6, 'duplicate')] and len(lost) == 4
+    assert [r['id'] for r in read_tables(model/'out.jsonl')] == [2, 3, 4, 5] and 'rejected: contaminated' in capsys.readouterr().out
+    pairs = [('The window is closed.', 'النافذة مغلقة.'), ('My brother plays football in the park.', 'يلعب أخي كرة القدم في الحديقة.'),
+             ('The train leaves in the morning.', 'يغادر القطار في الصباح.'), ('We drank coffee with milk.', 'اشترى الطبيب سيارة كبيرة.')]
+    write_table(model/'p.jsonl', [dict(id=n, en=e, ar=t) for n, (e, t) in enumerate(pairs)])
+    main(['check', str(model/'p.jsonl'), '--judge', 'embed', '--best', '.75', '--rejects', str(model/'doubted.jsonl')])
+    assert read_tables(model/'doubted.jsonl') == [dict(id=3, en=pairs[3][0], ar=pairs[3][1], reason='judge')]
+    with pytest.raises(SystemExit, match='--best 8: a share'): main(['check', str(model/'p.jsonl'), '--best', '8'])
+    with pytest.raises(SystemExit, match='both name'): main(['check', str(model/'p.jsonl'), '--keep', str(model/'x.jsonl'), '--rejects', str(model/'x.jsonl')])
+
+
+def test_check_knows_what_translate_was_told(tmp_path):
+    "A term that stayed, and a thought that was copied, are no faults of a pair."
+    (tmp_path/'terms').write_text('Open Source Days\n')
+    pairs = [dict(en='Come to Open Source Days.', ar='تعال إلى Open Source Days.'),
+             dict(en='<think>It is late.</think>Go home.', ar='<think>It is late.</think>اذهب إلى البيت.')]
+    write_table(tmp_path/'p.jsonl', pairs)
+    main(['check', str(tmp_path/'p.jsonl'), '--keep', str(tmp_path/'k.jsonl'), '--terms', str(tmp_path/'terms'), '--policy', 'think=copy'])
+    assert read_tables(tmp_path/'k.jsonl') == pairs
+    main(['check', str(tmp_path/'p.jsonl'), '--rejects', str(tmp_path/'r.jsonl')])
+    assert [r['reason'] for r in read_tables(tmp_path/'r.jsonl')] == ['untranslated']
 
 
 def test_a_stage_stops_above_a_rate(tmp_path):

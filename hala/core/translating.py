@@ -11,16 +11,18 @@ from pathlib import Path
 from .pipeline import plan
 from .recipe import HalaError, Translator
 from .serve import model_folder, python_with_vllm, pythons
-from .text import POLICY, THINK, Shape, handled, protect, read_tables, shape_of, slots, translate_records, unreadable, write_table
+from .text import (POLICY, THINK, Shape, arabic_share, defect, handled, protect, read_records, read_tables, shape_of, slots,
+                            translate_records, unreadable, write_table)
 from .view import agreement, agreement_table, read_marks
 from .workers import add_devices, apart, settle_devices
 
 # %% auto #0
-__all__ = ['DENIES', 'DENIED', 'VOWELS', 'MEANING', 'SAMPLE', 'turns', 'why_not', 'negation_lost', 'countries',
-           'country_exchanged', 'read_terms', 'read_policy', 'aligned', 'funnel', 'free', 'write_whole', 'translator',
-           'numbers_of', 'engine_of', 'go_where_vllm_is', 'told', 'translated', 'rejected', 'need_records',
-           'do_translate', 'kept_engine', 'spent', 'before_after', 'spread', 'characters', 'measured', 'plan_lines',
-           'pair_columns', 'checked', 'repeated', 'do_check', 'add_translate', 'add_check']
+__all__ = ['DENIES', 'DENIED', 'VOWELS', 'MEANING', 'APART', 'SAMPLE', 'turns', 'why_not', 'negation_lost', 'countries',
+           'country_exchanged', 'why_untrue', 'read_terms', 'read_policy', 'aligned', 'funnel', 'free', 'write_whole',
+           'thresholds', 'said_of', 'read_questions', 'repeated', 'screened', 'need_screens', 'translator',
+           'numbers_of', 'engine_of', 'go_where_vllm_is', 'told', 'translated', 'rejected', 'with_reason',
+           'need_records', 'do_translate', 'kept_engine', 'spent', 'before_after', 'spread', 'characters', 'measured',
+           'plan_lines', 'pair_columns', 'checked', 'do_check', 'add_screens', 'add_translate', 'add_check']
 
 # %% ../../nbs/core/translating.ipynb #66c12686
 def turns(values:list, # of a record's columns
@@ -34,14 +36,17 @@ def turns(values:list, # of a record's columns
 def why_not(source:list, target:list, # values of a record's columns, before and after
             finish:str='stop', # or 'length'
             keep:tuple=(), # terms that must not change
-            policy:dict=POLICY # as of `turns`
+            policy:dict=POLICY, # as of `turns`
+            most:dict|None=None # thresholds, as of `core.quality.limits`; None: those of a recipe that names none
            )->str|None: # reason; None: kept
     "Why a translated record is rejected."
-    from hala.core.quality import failed, measure
+    from hala.core.quality import MOST, failed, measure
     a, b = turns(source, policy), turns(target, policy)
     if [x[:2] for x in a] != [x[:2] for x in b]: return 'roles'
     if not all(isinstance(x[2], str) for x in (*a, *b)): return 'not text'
-    return next((name for x, y in zip(a, b) if (name := failed(measure(x[2], y[2], finish, keep)))), None) if a else 'no text'
+    pairs = [(x[2], y[2]) for x, y in zip(a, b)]
+    if not pairs: return 'no text'
+    return next((name for x in pairs if (name := failed(measure(*x, finish, keep), most or MOST))), None)
 
 # %% ../../nbs/core/translating.ipynb #58d2c820
 DENIES = re.compile(r"\b(?:not|cannot|never|nothing|nobody|none|neither|nor|without|no(?! (?:longer|more|doubt|matter|wonder|less)\b))\b|n['’]t\b", re.I)
@@ -76,6 +81,13 @@ def country_exchanged(source:str, target:str # a text and its translation
     return bool(there-here) and bool(here-there)
 
 MEANING = {'negation': negation_lost, 'country': country_exchanged} # name -> what finds it
+def why_untrue(source:list, target:list, # values of a record's columns, before and after
+               policy:dict=POLICY # as of `turns`
+              )->str|None: # name in MEANING; None: nothing is wrong
+    "Which meaning was lost."
+    pairs = [(x[2], y[2]) for x, y in zip(turns(source, policy), turns(target, policy))]
+    return next((name for name, lost in MEANING.items() for pair in pairs if lost(*pair)), None)
+
 
 # %% ../../nbs/core/translating.ipynb #098ec134
 def read_terms(path:str # file with a term on each line; '': none
@@ -116,18 +128,81 @@ def free(path:str # of a table that is to be written
     p = Path(path).expanduser()
     if p.exists(): raise HalaError(f'{p} is there already; move it away, or name another file')
     if not p.parent.is_dir(): raise HalaError(f'{p.parent}: no such folder')
-    if p.suffix not in ('.jsonl', '.parquet', '.csv', '.tsv'):
+    if p.suffix.lower() not in ('.jsonl', '.ndjson', '.parquet', '.csv', '.tsv'):
         raise HalaError(f'{p}: cannot write {p.suffix or "a file without ending"}; known are .jsonl, .parquet, .csv, .tsv')
     return p
 
 def write_whole(path:Path, # as of `free`
-                records:list # dicts
+                records:list, # dicts
+                like:list=() # those whose columns an empty table has
                )->None:
     "A table that is whole or not there."
     aside = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
-    try: write_table(aside, records); os.replace(aside, path)
+    try: write_table(aside, records, like); os.replace(aside, path)
     except OSError as e: raise HalaError(f'{path}: {e.strerror}') from None
     finally: aside.unlink(missing_ok=True)
+
+# %% ../../nbs/core/translating.ipynb #9afb8844
+APART = ('embed', 'language', 'proportion') # of core.quality.JUDGES, those that open no model of a recipe
+
+def thresholds(most # of a recipe
+              )->dict: # name of a check -> the most that is allowed
+    "A recipe's thresholds; numpy is imported here, not with the command line."
+    from hala.core.quality import limits
+    return limits(most)
+
+def said_of(records:list, columns:tuple, # dicts; names
+            policy:dict=POLICY # as of `turns`
+           )->list: # str
+    "What each record says, in one text."
+    return ['\n'.join(t for *_, t in turns([r.get(c) for c in columns], policy) if isinstance(t, str)) for r in records]
+
+def read_questions(path:str # file or folder of a benchmark's questions; '': none
+                  )->dict: # 'en' and 'ar' -> every text in it of five words or more
+    "What must not be trained on. HalaError where it cannot be read, or holds no such text."
+    if not path: return {}
+    def texts(v): return [v] if isinstance(v, str) else [t for x in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else ()) for t in texts(x)]
+    found = list(dict.fromkeys(t for t in texts(read_tables(Path(path).expanduser())) if len(t.split()) >= 5))
+    if not found: raise HalaError(f'{path}: no text of five words or more in it, so no question of a benchmark')
+    return dict(en=[t for t in found if arabic_share(t) < .5], ar=[t for t in found if arabic_share(t) >= .5])
+
+def repeated(reasons:list, # of pairs; None: kept
+             english:list, # of the pairs
+             share:float # of its words that a pair may have in common with one before it
+            )->list: # reasons
+    "Kept pairs that repeat an earlier kept one, in the same words or nearly so."
+    from hala.core.quality import near_duplicates
+    at = [n for n, why in enumerate(reasons) if not why]
+    first, out = near_duplicates([english[n] for n in at], share), list(reasons)
+    for n, (i, lead) in zip(at, enumerate(first)): out[n] = 'duplicate' if lead != i else None
+    return out
+
+def screened(reasons:list, # of records; None: kept
+             english:list, arabic:list, # what they say
+             a, # parsed arguments: unique, judge, best
+             questions:dict # of `read_questions`
+            )->list: # reasons
+    "Which kept records a benchmark, an earlier record or a judge speaks against."
+    if not (a.unique or a.judge or questions): return reasons
+    from hala.core.quality import contaminated, doubt, keep_best
+    out = list(reasons)
+    def kept(): return [n for n, why in enumerate(out) if not why]
+    for side, texts in ((english, questions.get('en')), (arabic, questions.get('ar'))):
+        for n, held in zip(at := kept(), contaminated([side[n] for n in at], texts) if texts else ()):
+            if held is not None: out[n] = 'contaminated'
+    out = repeated(out, english, a.unique) if a.unique else out
+    if a.judge:
+        at = kept()
+        for n, good in zip(at, keep_best(doubt(a.judge, None, [english[n] for n in at], [arabic[n] for n in at], None), a.best)):
+            if not good: out[n] = 'judge'
+    return out
+
+def need_screens(a # parsed arguments
+                )->None:
+    "HalaError where a share is none."
+    for option, value in (('--unique', a.unique), ('--best', a.best)):
+        if not 0 <= value <= 1: raise HalaError(f'{option} {value:g}: a share, from 0 to 1')
+
 
 # %% ../../nbs/core/translating.ipynb #c324b3e6
 def translator(model:str, # id or folder; '': the current translator of a size
@@ -187,7 +262,7 @@ def translated(records:list, shape:Shape, # as read
                e, # engine, opened
                prompt:str, max_tokens:int, # with {x}; of one answer
                keep:tuple, output:str, # terms; 'replaced' or 'both'
-               policy:dict=POLICY # as of `turns`
+               policy:dict=POLICY, most:dict|None=None # as of `why_not`
               )->list: # (Done, reason or None), one a record
     "Records through a translator, each one proved and checked."
     from hala.core.engine import CRASHED, WINDOW, translate
@@ -196,20 +271,26 @@ def translated(records:list, shape:Shape, # as read
                              window=WINDOW*max_tokens, keep=keep)
     def reason(r, d):
         if d.finish == 'crashed': return lost
-        return d.reason or why_not(*([x.get(c) for c in shape.columns] for x in (r, d.record)), d.finish, keep, policy)
+        sides = [[x.get(c) for c in shape.columns] for x in (r, d.record)]
+        return d.reason or why_not(*sides, d.finish, keep, policy, most) or why_untrue(*sides, policy)
     return [(d, reason(r, d)) for r, d in zip(records, done)]
 
 def rejected(record:dict, done, reason:str, # as it came; of core.text.Done
              shape:Shape
             )->dict: # for the file of the rejects
     "A record with its source, its output and the reason."
-    return done.record | {f'{c}_source': record.get(c) for c in shape.columns} | dict(reason=reason)
+    return with_reason(done.record | {f'{c}_source': record.get(c) for c in shape.columns}, reason)
+
+def with_reason(record:dict, reason:str)->dict: # for the file of the rejects
+    "A record and why it was rejected; its own column of that name stays, as `reason_before`."
+    before = dict(reason_before=record['reason']) if 'reason' in record else {}
+    return record | before | dict(reason=reason)
 
 # %% ../../nbs/core/translating.ipynb #2ff5a234
 def need_records(path:str, limit:int=0, columns:str='' # file or folder; at most; names with commas between, '': found out
                 )->tuple: # (records, Shape)
     "What is to be translated. HalaError where there is nothing."
-    records = read_tables(Path(path).expanduser(), limit)
+    records = read_records(Path(path).expanduser(), limit)
     if not records: raise HalaError(f'{path}: no records in it')
     try: return records, shape_of(records, tuple(filter(None, columns.split(','))))
     except HalaError as e: raise HalaError(f'{path}: {e}') from None
@@ -218,7 +299,7 @@ def do_translate(a # parsed arguments
                 )->None:
     "Translate a table, and say what became of it."
     if '{x}' not in (a.prompt or '{x}'): raise HalaError(f'--prompt {a.prompt!r}: write {{x}} where the text goes')
-    settle_devices(a)
+    settle_devices(a); need_screens(a)
     if a.price and not a.plan: raise HalaError(f'--price {a.price:g}: what an hour costs is for --plan, which says what all of it takes')
     go_where_vllm_is(a)
     if a.limit < 0 or a.max_tokens < 0: raise HalaError('--limit and --max-tokens count from 0 up; 0 is no limit')
@@ -226,14 +307,17 @@ def do_translate(a # parsed arguments
     if not a.limit and a.preview: a.limit = 5
     records, shape = need_records(a.what, a.limit, a.columns)
     out = a.preview or a.plan or (free(a.out), free(f'{Path(a.out).expanduser().with_suffix("")}.rejects.jsonl'))
-    p, keep, policy = plan(a.size, a.runs), read_terms(a.keep), read_policy(a.policy); t = p.recipe.translator
+    p, keep, policy, questions = plan(a.size, a.runs), read_terms(a.keep), read_policy(a.policy), read_questions(a.benchmarks); t = p.recipe.translator
     (name, model), how = engine_of(a, p), (a.prompt or (Translator.prompt if a.model else t.prompt), a.max_tokens or (1024 if a.model else t.max_tokens))
     print(f'{len(records)} records, {shape.name}: {", ".join(shape.columns)}; translator {getattr(model, "model", model)}, engine {name}, prompt {how[0]!r}')
     if a.plan: return print(plan_lines(records, shape, measured(records, shape, name, model, *how, keep, policy), a.price))
-    with kept_engine(p.runs/p.recipe.family/'rows', name, model) as e: done = translated(records, shape, e, *how, keep, a.output, policy); bill = spent(e)
+    with kept_engine(p.runs/p.recipe.family/'rows', name, model) as e:
+        done = translated(records, shape, e, *how, keep, a.output, policy, thresholds(p.recipe.corpus.most)); bill = spent(e)
+    sides = [said_of([d.record if side else r for r, (d, _) in zip(records, done)], shape.columns, policy) for side in (0, 1)]
+    done = [(d, why) for (d, _), why in zip(done, screened([why for _, why in done], *sides, a, questions))]
     if a.preview: print('\n\n'.join(before_after(r, d, why, shape, policy) for r, (d, why) in zip(records, done)))
     else:
-        write_whole(out[0], [d.record for d, why in done if not why])
+        write_whole(out[0], [d.record for d, why in done if not why], [d.record for d, _ in done])
         lost = [rejected(r, d, why, shape) for r, (d, why) in zip(records, done) if why]
         if lost: write_whole(out[1], lost)
         print(f'{out[0]}' + (f'\n{out[1]}' if lost else ''))
@@ -316,25 +400,16 @@ def pair_columns(records:list, # dicts
         if c not in there: raise HalaError(f'no column {c!r}; there are {", ".join(map(str, there))}: name two with --source and --target')
     return (source,), (target,)
 
-def checked(source:list, target:list # values of a record's columns, before and after
+def checked(source:list, target:list, # values of a record's columns, before and after
+            keep:tuple=(), policy:dict=POLICY # as of `why_not`
            )->str|None: # reason; None: kept
     "Why a pair is rejected: it is no text, fails a check of 04, or one of meaning."
-    pairs = [(x[2], y[2]) for x, y in zip(turns(source), turns(target))]
-    if reason := next((why for pair in pairs for x in pair if (why := unreadable(x))), None) or why_not(source, target): return reason
+    if any(y is None and x is not None for x, y in zip(source, target)): return 'empty'
+    pairs = [(x[2], y[2]) for x, y in zip(turns(source, policy), turns(target, policy))]
+    if reason := next((why for pair in pairs for x in pair if (why := unreadable(x))), None) or why_not(source, target, 'stop', keep, policy): return reason
     if any(y.strip() and not x.strip() for x, y in pairs): return 'no source'
     if not any(x.strip() for x, _ in pairs): return 'no text'
-    return next((name for name, lost in MEANING.items() for pair in pairs if lost(*pair)), None)
-
-def repeated(reasons:list, # of pairs; None: kept
-             english:list, # of the pairs
-             share:float # of its words that a pair may have in common with one before it
-            )->list: # reasons
-    "Kept pairs that repeat an earlier kept one, in the same words or nearly so."
-    from hala.core.quality import near_duplicates
-    at = [n for n, why in enumerate(reasons) if not why]
-    first, out = near_duplicates([english[n] for n in at], share), list(reasons)
-    for n, (i, lead) in zip(at, enumerate(first)): out[n] = 'duplicate' if lead != i else None
-    return out
+    return why_untrue(source, target, policy)
 
 def do_check(a # parsed arguments
             )->None:
@@ -342,19 +417,29 @@ def do_check(a # parsed arguments
     if a.against:
         from hala.core.quality import MOST
         print(aligned(agreement_table(agreement(read_marks(a.against), MOST))), end='\n\n')
-    records = read_tables(Path(a.what).expanduser())
+    need_screens(a)
+    records, terms, policy, questions = read_records(Path(a.what).expanduser()), read_terms(a.terms), read_policy(a.policy), read_questions(a.benchmarks)
     if not records: raise HalaError(f'{a.what}: no records in it')
     try: source, target = pair_columns(records, a.source, a.target)
     except HalaError as e: raise HalaError(f'{a.what}: {e}') from None
+    if a.keep and a.keep == a.rejects: raise HalaError(f'--keep and --rejects both name {a.keep}: name two files')
     keep, lost = (free(x) if x else None for x in (a.keep, a.rejects))
-    reasons = [checked([r.get(c) for c in source], [r.get(c) for c in target]) for r in records]
-    english = ['\n'.join(t for *_, t in turns([r.get(c) for c in source]) if isinstance(t, str)) for r in records]
-    reasons = repeated(reasons, english, a.unique) if a.unique else reasons
-    if keep: write_whole(keep, [r for r, why in zip(records, reasons) if not why])
-    if lost: write_whole(lost, [r | dict(reason=why) for r, why in zip(records, reasons) if why])
+    reasons = [defect(r) or checked([r.get(c) for c in source], [r.get(c) for c in target], terms, policy) for r in records]
+    reasons = screened(reasons, said_of(records, source, policy), said_of(records, target, policy), a, questions)
+    if keep: write_whole(keep, [r for r, why in zip(records, reasons) if not why], records)
+    if lost: write_whole(lost, [with_reason(r, why) for r, why in zip(records, reasons) if why])
     print(f'{len(records)} pairs: {", ".join(source)} and {", ".join(target)}\n{funnel(reasons)}')
 
 # %% ../../nbs/core/translating.ipynb #9adfda6e
+def add_screens(p # parser of a verb
+               )->None:
+    "What both verbs know of records among others."
+    p.add_argument('--policy', default='', metavar='ROLE=HOW,…', help='what is translated, copied or dropped, e.g. system=copy,think=drop')
+    p.add_argument('--unique', type=float, default=0., metavar='SHARE', help='reject what shares as much of its English, e.g. .8, with an earlier record')
+    p.add_argument('--benchmarks', default='', metavar='FILE_OR_FOLDER', help='reject what holds a question of these, in either language')
+    p.add_argument('--judge', choices=APART, default='', help='keep those that it thinks best of')
+    p.add_argument('--best', type=float, default=.8, metavar='SHARE', help='how many of them (default: .8)')
+
 def add_translate(verbs # of argparse
                  )->None:
     "The verb `translate`."
@@ -368,7 +453,7 @@ def add_translate(verbs # of argparse
     p.add_argument('--output', choices=('replaced', 'both'), default='replaced', help='both: the English stays in columns that end in _source')
     p.add_argument('--columns', default='', metavar='A,B', help='which hold text (default: found out)')
     p.add_argument('--keep', default='', metavar='FILE', help='terms that stay as they are, one a line')
-    p.add_argument('--policy', default='', metavar='ROLE=HOW,…', help='what is translated, copied or dropped, e.g. system=copy,think=drop')
+    add_screens(p)
     p.add_argument('--limit', type=int, default=0, metavar='N', help='only the first records')
     show = p.add_mutually_exclusive_group()
     show.add_argument('--preview', action='store_true', help='show the first records (5, or --limit) and write nothing')
@@ -392,6 +477,7 @@ def add_check(verbs # of argparse
     p.add_argument('--rejects', default='', metavar='FILE', help='write the others, with the reason')
     p.add_argument('--source', default='', metavar='COLUMN', help='English (default: en)')
     p.add_argument('--target', default='', metavar='COLUMN', help='Arabic (default: ar)')
-    p.add_argument('--unique', type=float, default=0., metavar='SHARE', help='reject what shares as much of its English, e.g. .8, with an earlier pair')
+    p.add_argument('--terms', default='', metavar='FILE', help='terms that had to stay as they are, one a line')
+    add_screens(p)
     p.add_argument('--against', default='', metavar='MARKS', help='marks exported from hala view: what each check is worth against people')
     p.set_defaults(do=do_check, processes=0, recipes='')
