@@ -9,21 +9,27 @@ import numpy as np
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 from .recipe import HalaError, Most
-from .text import ARABIC, LETTERS, MASK, POLICY, arabic_share, ask, chat, cut_short, protect, spans_of, structure
+from .store import once
+from .text import ARABIC, LETTERS, MASK, POLICY, arabic_share, ask, chat, cut_short, protect, read_jsonl, spans_of, structure
 
 # %% auto #0
-__all__ = ['JUDGES', 'OPENS', 'LABEL', 'OPENED', 'LATIN_RUN', 'SMALL', 'FUNCTION', 'NAMES', 'FOREIGN', 'NEIGHBOUR', 'BORROWED',
-           'VERB_LAST', 'PERSIAN', 'STUTTER', 'NUMBER', 'DIGITS', 'SPELT', 'TATWEEL', 'FORMS', 'MARKS', 'INVISIBLE',
-           'MIXED', 'BROKEN', 'NEWLINE', 'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'MOST', 'BASE', 'CHARACTERS', 'ROWS',
-           'BANDS', 'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning', 'ask_judge', 'doubt', 'keep_best',
-           'Pair', 'pair', 'more', 'is_empty', 'is_truncated', 'length_ratio', 'is_answered', 'not_arabic',
-           'untranslated_run', 'other_script', 'other_language', 'repetitions', 'loops', 'numbers', 'wrong_numbers',
+__all__ = ['JUDGES', 'MARKS', 'DIGITS', 'FOLDED', 'OPENS', 'LABEL', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST', 'POLITE', 'ASKED',
+           'LATIN_RUN', 'SMALL', 'FUNCTION', 'COMMON', 'NAMES', 'FOREIGN', 'NEIGHBOUR', 'BORROWED', 'VERB_LAST',
+           'PERSIAN', 'STUTTER', 'NUMBER', 'SCALES', 'CARDINAL', 'ORDINAL', 'ENGLISH', 'STEMS', 'WHOLE', 'TENS',
+           'WORDS', 'SPELT', 'VALUE', 'SCALED', 'DUAL', 'MINUS', 'DASHED', 'BELOW', 'FROM_TO', 'TATWEEL', 'FORMS',
+           'INVISIBLE', 'MIXED', 'BROKEN', 'NEWLINE', 'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'MOST', 'BASE',
+           'CHARACTERS', 'ROWS', 'BANDS', 'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning', 'ask_judge',
+           'doubt', 'keep_best', 'Pair', 'pair', 'more', 'folded', 'is_empty', 'is_truncated', 'length_ratio', 'asks',
+           'is_answered', 'not_arabic', 'untranslated_run', 'other_script', 'other_language', 'repetitions', 'loops',
+           'any_of', 'further', 'plain', 'scaled', 'spelt', 'numbers', 'unsaid', 'unsigned', 'wrong_numbers',
            'vowelled', 'unbalanced', 'open_brackets', 'stray_tags', 'changed_spans', 'changed_structure', 'limits',
            'measure', 'failed', 'check_row', 'stop_above', 'folding', 'codes', 'powers', 'mixed', 'runs', 'word_hashes',
            'shingles', 'signatures', 'first_alike', 'near', 'Sketch', 'sketch', 'leaders', 'near_duplicates', 'matches',
-           'distinct', 'evidence', 'contaminated', 'chosen', 'contaminated_rows', 'apart']
+           'distinct', 'evidence', 'contaminated', 'chosen', 'contaminated_rows', 'apart', 'repeated', 'benchmark',
+           'apart_in_slices']
 
 # %% ../../nbs/core/quality.ipynb #1d0ca148
 def dual_cross_entropy(e, # engine on a model that translates both ways
@@ -89,6 +95,9 @@ def keep_best(scores:list, # lower is better
     return [s <= bar for s in scores]
 
 # %% ../../nbs/core/quality.ipynb #57057820
+MARKS, DIGITS = re.compile('[\u064b-\u0652\u0670]'), str.maketrans('٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹٫٬', '01234567890123456789.,')
+FOLDED = str.maketrans('أإآةى', 'اااهي') | DIGITS
+
 @dataclass(frozen=True)
 class Pair:
     "A text and its translation, with what the checks need of them."
@@ -115,13 +124,12 @@ def more(pattern:re.Pattern, # of a defect
     found = len(pattern.findall(target))
     return max(0, found-len(pattern.findall(source))) if found else 0
 
-# %% ../../nbs/core/quality.ipynb #f5f45b0b
-OPENS = re.compile(r'\s*(?:بالتأكيد|بالطبع|حسن[ًا]+|إليك|فيما يلي|آسف|عذر[ًا]+|لا أستطيع|لا يمكنني|بصفتي|كنموذج'
-                   r'|[Ss]ure\b|[Cc]ertainly|[Hh]ere (?:is|are)|I.m sorry)')
-LABEL = re.compile(r'\s*(?:(?:إليك |هذه |هنا )?(?:ال)?ترجمة[^.\n]{0,40}|[Tt]ranslation):')
-OPENED = re.compile(r"\s*(?:sure|certainly|of course|definitely|well|okay|ok|alright|good|here|the following|below"
-                    r"|sorry|i'?m sorry|excuse|apolog|i can|i am|as an?\b|you can'?t|can'?t|unable|not )", re.I)
+def folded(text:str # any
+          )->str: # lower case, without vowel signs, with one kind of alef and of digits
+    "A text as words are looked for in it."
+    return MARKS.sub('', text).lower().translate(FOLDED)
 
+# %% ../../nbs/core/quality.ipynb #f5f45b0b
 def is_empty(p:Pair)->float:
     "Nothing came of something."
     return float(not p.target.strip() and bool(p.source.strip()))
@@ -135,15 +143,57 @@ def length_ratio(p:Pair)->float:
     ratio = (len(p.bare[1])+10)/(len(p.bare[0])+10)
     return max(ratio, 1/ratio)
 
+# %% ../../nbs/core/quality.ipynb #2c7d8be5
+OPENS = re.compile(r'\s*(?:بالتأكيد|بالطبع|حسن[ًا]+|إليك|فيما يلي|(?:أنا )?آسف|عذر[ًا]+|معذرة'
+                   '|[أن]?عتذر|يؤسفني|للأسف|لا أستطيع|لا يسعني|ليس بإمكاني|لا يمكنني|بصفتي|كنموذج'
+                   r'|[Ss]ure\b|[Cc]ertainly|[Hh]ere (?:is|are)|I.m sorry)')
+LABEL = re.compile(r'\s*(?:(?:إليك |هذه |هنا )?(?:ال)?ترجمة[^.\n]{0,40}|[Tt]ranslation):')
+OPENED = re.compile(r"\s*(?:sure|certainly|of course|definitely|well|okay|ok|alright|good|here|the following|below"
+                    r"|(?:i['’]?m |we['’]?re |i am |we are |so )?sorry|excuse|(?:i |we )?apolog|unfortunately"
+                    r"|(?:i |we )?regret|alas|pardon|(?:for|to) you"
+                    r"|i can|i am|as an?\b|you can'?t|can'?t|unable|not )", re.I)
+VERBS = ('explain|describe|summari[sz]e|translate|rewrite|rephrase|paraphrase|classify|calculate|suggest|compose|ignore|disregard|discuss'
+         '|analy[sz]e|define|identify|provide|generate|recommend|solve', # and what they share with nouns, only before an object:
+         'write|list|name|tell|give|answer|find|make|say|create|design|choose|pick|select|imagine|pretend|forget|compare|convert|complete'
+         '|continue|correct|count|sort|repeat|outline|evaluate|think of|come up with|act as|show|help')
+OBJECT = (r"(?:an?|the|me|us|my|your|this|that|these|those|all|any|some|each|every|one|two|three|four|five|six|ten|\d+|how|why|what|when|where|who"
+          r"|which|if|in|between)\b")
+REQUEST = re.compile(rf"\s*(?:please,? |kindly |now,? )?(?:(?:{VERBS[0]})\b|(?:{VERBS[1]}) {OBJECT})", re.I)
+POLITE = re.compile(r"\s*(?:could|can|would|will) (?:you|we)\b", re.I)
+ASKED = re.compile('(?<!\\w)[وف]?[بل]?(?:ال)?(?:'
+                   '(?:اكتب|كتاب|الف|تاليف|نظم|صياغ|حرر|تحرير|دون|تدوين|اذكر|ذكر|عدد|تعداد|سرد|اسرد|ادرج|ادراج|قائم|اشرح|شرح|وضح|توضيح|فسر|تفسير|بيان'
+                   '|اوصف|وصف|اعط|قدم|تقديم|هات|زود|تزويد|وفر|توفير|اورد|تسمي|اخبر|احك|حكاي|اروي|رواي|حدثني|انشئ|انشاء|انش|اصنع|ابتكر|ابتكار|كون'
+                   '|تكوين|ولد|توليد|صمم|تصميم|اعد|اعداد|لخص|تلخيص|اوجز|ايجاز|اختصر|اختصار|ترجم|قارن|مقارن|صنف|تصنيف|حدد|تحديد|تعرف|ميز|تمييز|احسب'
+                   '|حساب|اوجد|ايجاد|اقترح|اقتراح|انصح|توصي|تجاهل|اهمل|اترك|انسي?|اجب|اجاب|جاوب|ابحث|بحث|اعثر|عثور|اجعل|جعل|ناقش|مناقش|حلل|تحليل|عرف'
+                   '|تعريف|حول|تحويل|اختر|اختيار|انتق|تخيل|تصور|تظاهر|تصرف|اكمل|اكمال|استكمل|واصل|تابع|متابع|استمر|صحح|تصحيح|عدل|تعديل|رتب|ترتيب|فرز'
+                   '|قيم|تقييم|كرر|تكرار|فكر|اظهر|اعرض|عرض|ساعد|استخدم|اضف|اضاف|استخرج|ضع|وضع|خلق|قم|يرجي|رجاء|ارجو|نرجو)\\w{0,4}'
+                   '|(?:صف|سم|قل|حل|عد|جد|دع|غض|صغ|رد|هيا|هلا|عليك|يجب|هل|لو سمحت|من فضلك)(?:ني|نا|لي|ها|ه|هم|ي|وا)?)(?!\\w)'
+                   r'|^\W*[وف]?(?:ا(?!ل)\w{3,5}|ت\w\wي\w{1,2}|م\wا\w\wه)\s+\w')
+
+# %% ../../nbs/core/quality.ipynb #3d8e9cf6
+def asks(arabic:str # a text
+        )->bool: # whether one of its first ten words asks for something
+    "A request in Arabic, as a command or by its noun."
+    return bool(ASKED.search(' '.join(folded(arabic).split()[:10])))
+
 def is_answered(p:Pair)->float:
     "An answer, not a translation."
-    asked = p.bare[0].rstrip().endswith('?') and not re.search('[؟?]', p.target)
+    silent = not re.search('[؟?]', p.target)
+    asked = silent and p.bare[0].rstrip().endswith('?') and not (POLITE.match(p.bare[0]) and asks(p.bare[1]))
     label = LABEL.match(p.target) and 'ranslat' not in p.source[:40]
-    return float(asked or bool(label) or bool(OPENS.match(p.target)) and not OPENED.match(p.source))
+    done = silent and REQUEST.match(p.bare[0]) and not asks(p.bare[1])
+    return float(asked or bool(label) or bool(done) or bool(OPENS.match(p.target)) and not OPENED.match(p.source))
 
 # %% ../../nbs/core/quality.ipynb #eb5938b2
 LATIN_RUN, SMALL = re.compile(r"[A-Za-z][A-Za-z'’-]*(?:[ ,]+[A-Za-z][A-Za-z'’-]*)*"), re.compile(r'(?:^|[ ,])[a-z]')
-FUNCTION = frozenset('the of is are was were in to and for with on that this it its you your be by from or as at see not have has which what when how'.split())
+FUNCTION = frozenset('''the of is are was were in to and for with on that this it its you your be by from or as at see not have has which what
+    when how very really please we they he she his her their our my them about also because but could does each every must
+    only should some such than there these those will would why who'''.split())
+COMMON = FUNCTION | frozenset('''after all any asked been before best can common contact day details did do first frequently full general get good great
+    guide had here hours how if important information instructions into introduction know last learn list make many more
+    most new next no notice now opening other over page part people question questions read reasons rules school section so
+    staff steps students summary teachers then things time tips up use using warning warnings way ways week where work year
+    years'''.split())
 NAMES = re.compile(r"(?<![A-Za-z0-9'’-])[a-z0-9'’-]{0,30}[A-Z][A-Za-z0-9'’-]*")
 FOREIGN = re.compile('[^\\W\\d_A-Za-z\u00aa-\u03ff\u0600-\u08ff\u1e00-\u1fff\u2100-\u214f\u2200-\u22ff\ufb50-\ufdff\ufe70-\ufefc]')
 NEIGHBOUR = re.compile('[\u0620\u063b-\u063f\u0672-\u067d\u067f-\u0685\u0687-\u0697\u0699-\u06a3\u06a5-\u06a7\u06a9-\u06ac\u06ae\u06b0-\u06d5'
@@ -157,17 +207,20 @@ PERSIAN = frozenset('''از شود شدن شدند نشده نشود ندارد 
 def not_arabic(p:Pair)->float:
     "The share of letters that are not Arabic ones; names that the source has do not count beside Arabic."
     share = arabic_share(p.bare[1])
+    if share == 1 and not ARABIC.search(p.bare[1]) and LETTERS.search(p.bare[0]): return 1. # ????? and such
     if not 0 < share < .8: return 1-share
     names = set(NAMES.findall(p.bare[0]))
     return 1-arabic_share(NAMES.sub(lambda m: '' if m[0] in names else m[0], p.bare[1]))
 
 def untranslated_run(p:Pair)->float:
-    "The most Latin words in a row, where they are no name; a lonely function word counts as three."
+    "The most Latin words in a row, where they are no name; function words alone or among small ones count as three."
     most = 0
     for run in LATIN_RUN.findall(p.bare[1]):
         words = re.split('[ ,]+', run)
-        small, named = [w.lower() in FUNCTION for w in words], [w[0].isupper() and w.lower() not in FUNCTION for w in words]
-        most = max(most, len(words) if SMALL.search(run) else 0, 3 if any(small) and not any(named) else 0)
+        small = [w.lower() in FUNCTION and not (w.isupper() and len(words) < 3) for w in words] # IT and WHO are names
+        named = [w[0].isupper() and w.lower() not in FUNCTION for w in words]
+        heading = len(words) > 2 and (any(small[1:]) or 2*sum(w.lower() in COMMON for w in words) > len(words))
+        most = max(most, len(words) if heading or SMALL.search(run) else 0, 3 if any(small) and not any(named) else 0)
     return float(most)
 
 def other_script(p:Pair)->float:
@@ -202,34 +255,120 @@ def loops(p:Pair)->float:
     return float(found if found > 2 and found > repetitions(p.bare[0]) else 1)
 
 # %% ../../nbs/core/quality.ipynb #96c3d645
-NUMBER, DIGITS = re.compile(r'\d+(?:[.,٫٬]\d+)*'), str.maketrans('٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹٫٬', '01234567890123456789.,')
-SPELT = {str(n): re.compile(rf'{en}\b|(?<!\w)(?:ال|و|ب|ل|ف)*(?:{ar})', re.I) for n, (en, ar) in enumerate((
-    (r'\b(?:zero|no)', 'صفر|لا\b'),
-    (r'\b(?:one|a|an|single|first|once)', 'واحد|أحد|إحد|أول|مرة'),
-    (r'\b(?:two|second|twice|both|pair)', 'اثن|إثن|ثان|مرتين|كلا|كلتا'
-     r'|\w+(?:ان|ين)\\b'),
-    (r'\b(?:three|third)', 'ثلاث|ثالث'), (r'\b(?:four|fourth)', 'أربع|رابع'), (r'\b(?:five|fifth)', 'خمس|خامس'), (r'\b(?:six|sixth)', 'ست|سادس'),
-    (r'\b(?:seven|seventh)', 'سبع|سابع'), (r'\b(?:eight|eighth)', 'ثمان|ثامن'), (r'\b(?:nine|ninth)', 'تسع|تاسع'), (r'\b(?:ten|tenth)', 'عشر|عاشر')))}
+NUMBER = re.compile(r'\d+(?:[.,٫٬]\d+)*')
+SCALES = {100: 'hundred', 10**3: 'thousand', 10**6: 'million', 10**9: 'billion', 10**12: 'trillion'}
+CARDINAL = 'zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen'.split()
+ORDINAL = 'zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth'.split()
+ENGLISH = ({w: v for some in (CARDINAL, ORDINAL) for v, w in enumerate(some)} | {w+'th': v for v, w in enumerate(CARDINAL) if v > 12}
+           | {w+e: v for v, w in zip(range(20, 100, 10), 'twent thirt fort fift sixt sevent eight ninet'.split()) for e in ('y', 'ieth')}
+           | {w+e: v for v, w in SCALES.items() for e in ('', 's', 'th')}
+           | dict(no=0, half=.5, a=1, an=1, single=1, once=1, twice=2, both=2, pair=2, quarter=4, dozen=12))
+STEMS = {1: 'واحد احد احدي حادي اول اولي مره', # and ه or ا after them
+         2: 'اثنان اثنين اثنتان اثنتين اثنا اثني اثنتا اثنتي ثان ثاني مرتان مرتين كلا كلتا',
+         3: 'ثلاث ثالث ثلث', 4: 'اربع رابع ربع', 5: 'خمس خامس', 6: 'ست سادس', 7: 'سبع سابع',
+         8: 'ثمان ثماني ثامن', 9: 'تسع تاسع', 10: 'عشر عاشر', 12: 'دزين'}
+WHOLE = {0: 'صفر لا', .5: 'نصف', 100: 'مئه مائه ميه', 200: 'مئتان مئتين مئتا مئتي مائتان مائتين مائتا مائتي',
+         10**3: 'الف الفا الاف', 2*10**3: 'الفان الفين', 10**6: 'مليون مليونا ملايين', 2*10**6: 'مليونان مليونين',
+         10**9: 'مليار مليارا مليارات بليون بلايين', 10**12: 'تريليون تريليونا تريليونات'}
+TENS = dict(zip(range(20, 100, 10), 'عشر ثلاث اربع خمس ست سبع ثمان تسع'.split()))
+WORDS = ({w+e: v for v, some in STEMS.items() for w in some.split() for e in ('', 'ه', 'ا')} | {w+e: v for v, w in TENS.items() for e in ('ون', 'ين')}
+         | {w+e: 10*v for v, w in TENS.items() if v > 20 for e in WHOLE[100].split()} | {w: v for v, some in WHOLE.items() for w in some.split()})
+def any_of(words): return '|'.join(sorted(words, key=len, reverse=True))
+SPELT = (re.compile(rf'\b(?:(and)[ -]+)?(?:an? )?({any_of(ENGLISH)})\b'),
+         re.compile(rf'(?<!\w)([وف])?(?:[بكل]?ال|لل|[بكل])?({any_of(WORDS)})(?!\w)'))
+VALUE, SCALED = ENGLISH | WORDS, re.compile(rf'({NUMBER.pattern})[ -]?([^\W\d_]+)')
+DUAL = re.compile(r'\w{2,}(?:ان|ين)\b')
+
+
+# %% ../../nbs/core/quality.ipynb #b7d20e41
+def further(high, low, # of the number so far: its thousands and more, what is below
+            v, # value of the next word
+            linked:bool, arabic:bool # by "and", by و
+           )->tuple|None: # (high, low); None: the word begins another number
+    "A number with one more word."
+    if v == .5: return (high, low+.5) if low and linked else (high+max(s for s in SCALES if high % s == 0)//2, 0) if high and linked else None
+    if v in SCALES and low and not linked: return (high, 100*low) if v == 100 and low < 10 else (high+low*v, 0) if v > 100 else None
+    if arabic and not linked: return (high, low+10) if v == 10 and 0 < low % 100 < 10 else None # ثلاثة عشر
+    if v >= 1000: return (high+v, 0) if high > v and not low else None
+    if v >= 100: return (high, v) if high and not low else None
+    if arabic: fits = low % 100 == 0 or v >= 20 and low % 100 < 10 # مئة وثلاثة, ثلاثة وعشرون
+    else: fits = low % 100 == 0 or v < 10 and low % 10 == 0 and low % 100 > 10 and not linked # "twenty three", but no "twenty and three"
+    return (high, low+v) if v and fits and high+low else None
+
+def plain(v # a number, or digits of either kind with their points and commas
+         )->str: # '1000', '3.5'
+    "A value as text."
+    if not isinstance(v, str): return f'{v:.6f}'.rstrip('0').rstrip('.')
+    return re.sub(r'^0+(?=\d)', '', re.sub(r',(?=\d{3}(?!\d))', '', v.translate(DIGITS)).replace(',', '.'))
+
+def scaled(text:str # lower case, folded
+          )->dict: # number as text -> the value it has with the word after it: '3' -> '3000000' of "3 million"
+    "Digits before a word such as million."
+    found = ((plain(n), 1000 if word == 'k' else VALUE.get(word)) for n, word in SCALED.findall(text))
+    return {n: plain(float(n)*times) for n, times in found if times in SCALES and n.count('.') < 2}
+
+def spelt(text:str # lower case, folded
+         )->set: # of values, as text
+    "What a text says in words, alone and after digits."
+    found = {2} if DUAL.search(SPELT[1].sub('', text)) else set()
+    if 'الفا ' in text: found.add(2000) # ألفا سنة; but ألفاً is 1000
+    for arabic, pattern in enumerate(SPELT):
+        number, end = None, -1
+        for m in pattern.finditer(SCALED.sub(lambda m: m[0] if VALUE.get(m[2]) not in SCALES else ' . ', text)):
+            v, near = VALUE[m[2]], number and not m.string[end:m.start()].strip(' -')
+            grown = further(*number, v, bool(m[1]), bool(arabic)) if near else None
+            if number and not grown: found.add(sum(number))
+            number, end = grown or ((v, 0) if v >= 1000 else (0, v)), m.end()
+        if number: found.add(sum(number))
+    return {plain(v) for v in found | ({2} if .5 in found else set())} | set(scaled(text).values()) # half is 1/2 too
+
+
+# %% ../../nbs/core/quality.ipynb #e05b7a96
+MINUS, DASHED = re.compile(rf'(?<!\d )(?<![^\s(:=])[-−]({NUMBER.pattern})'), re.compile(rf'[-−–]\s?({NUMBER.pattern})|({NUMBER.pattern})\s?[-−–]')
+BELOW = re.compile(r'minus|negative|below|sub-?zero|سالب|ناقص|تحت|دون|اقل')
+FROM_TO = (re.compile(rf'\b(?:from|between) ({NUMBER.pattern})\D{{0,15}}? (?:to|and) ({NUMBER.pattern})'),
+           re.compile(rf'(?<!\w)(?:من|بين) ({NUMBER.pattern})\D{{0,15}}? (?:(?:الي|حتي) |و)({NUMBER.pattern})'))
 
 def numbers(text:str # any
            )->Counter: # of values, as text
     "The numbers of a text."
-    def value(found):
-        n = re.sub(r',(?=\d{3}(?!\d))', '', found.translate(DIGITS))
-        return re.sub(r'^0+(?=\d)', '', n.replace(',', '.'))
-    return Counter(map(value, NUMBER.findall(text)))
+    return Counter(map(plain, NUMBER.findall(text)))
+
+def unsaid(some:Counter, # values that the other text has not in digits
+           one:str, other:str # texts, folded: whose they are, and the other
+          )->int:
+    "How many of them are not said in words either."
+    if not some: return 0
+    mine, said = scaled(one), spelt(other) | set(numbers(other))
+    return sum(n for v, n in some.items() if v not in said and mine.get(v) not in said)
+
+def unsigned(one:str, other:str # texts, folded
+            )->int: # negative numbers of the first that have no sign at all in the second
+    "Signs that were lost."
+    lost = set(MINUS.findall(one)) & set(NUMBER.findall(other)) - {n for pair in DASHED.findall(other) for n in pair}
+    return 0 if BELOW.search(other) else len(lost)
 
 def wrong_numbers(p:Pair)->float:
-    "Numbers that one side has and the other has neither as digits nor, if small, as a word."
+    "Numbers that one side has and the other has neither as digits nor in words; lost signs, and limits that changed places."
     a, b = map(numbers, p.bare)
-    if a == b: return 0.
+    if not a and not b: return 0.
+    if a == b and a.total() == 1 and '-' not in p.source+p.target and '−' not in p.source+p.target: return 0. # the most
+    one, other = map(folded, p.bare)
+    found = unsigned(one, other) + unsigned(other, one) if '-' in one+other or '−' in one+other else 0
+    there, here = ({(plain(x), plain(y)) for x, y in pattern.findall(text)} for pattern, text in zip(FROM_TO, (one, other)))
+    found += sum(x != y and (y, x) in here and (x, y) not in here and (y, x) not in there for x, y in there)
     lost, new = a-b, b-a
-    def unsaid(some, text): return sum(n for v, n in some.items() if not (v in SPELT and SPELT[v].search(text)))
-    return float(unsaid({v: n for v, n in lost.items() if v != '1'}, p.bare[1]) + unsaid(new, p.bare[0])) # "1 year" is سنة
+    lost.pop('1', None) # "1 year" is سنة
+    return float(found + unsaid(lost, one, other) + unsaid(new, other, one))
+
 
 # %% ../../nbs/core/quality.ipynb #4253da76
-TATWEEL, FORMS = re.compile('(?<=[\u0620-\u064a])\u0640+(?=[\u0621-\u064a])'), re.compile('[\ufb50-\ufd3d\ufd40-\ufdf9\ufdfb\ufe70-\ufefc]')
-MARKS, INVISIBLE = re.compile('[\u064b-\u0652\u0670]'), re.compile('[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]')
+TATWEEL = re.compile('(?<=[\u0621-\u0652])\u0640+(?=[\u064b-\u0652]?[\u0621-\u064a])'
+                     '|(?<![\u0621-\u0652])(?!(?:[وف]?(?:[بك]?ال|لل|[بكل]|س)?|ه)\u0640)'
+                     '[\u0621-\u063f\u0641-\u0652]+\u0640+(?![\u0621-\u0652\u0670])')
+FORMS = re.compile('[\ufb50-\ufd3d\ufd40-\ufdf9\ufdfb\ufe70-\ufefc]')
+INVISIBLE = re.compile('[\u00ad\u061c\u200b\u200d-\u200f\u202a-\u202e\u2060-\u2069\ufeff](?:(?<!\u200d)|(?=[\u0621-\u0652])'
+                       '|(?<=[\u0621-\u0652]\u200d)(?<!(?<![\u0621-\u0652])ه\u200d))') # ه and a joiner alone stand for the year
 MIXED = re.compile('[A-Za-z\u00b5\u03bc](?=[\u0621-\u064a])'
                    '|(?<![\u0621-\u064a\u0640])(?!(?:[وفبكل]{0,2}(?:ال|لل)?)ـ?[A-Za-z])[\u0621-\u064a]+(?=[A-Za-z\u00b5\u03bc])')
 BROKEN = re.compile('\ufffd|[ØÙ][\u0080-\u00ff\u0152-\u02dc\u2013-\u2122]|Â[\u00a0-\u00bf]|Ã[\u0080-\u00bf]|â€'
@@ -241,7 +380,7 @@ def vowelled(p:Pair)->float:
     return found/max(1, sum(map(len, ARABIC.findall(p.bare[1])))-found) if found else 0.
 
 # %% ../../nbs/core/quality.ipynb #1c9077d0
-NEWLINE = re.compile(r'\\[nrt](?![A-Za-z])')
+NEWLINE = re.compile(r'\\[nrt](?![a-z])') # \text and C:\new are none
 STRAY = re.compile(r'</?\s*(?:br|p|div|span|b|i|u|em|strong|li|ul|ol|a|h[1-6]|td|tr|table|font|sup|sub|img)\b|&(?:nbsp|lt|gt|amp|quot);?|&#\d+;?', re.I)
 BRACKET, CLOSES = re.compile(r'[()\[\]{}«»]'), {')': '(', ']': '[', '}': '{', '»': '«'}
 
@@ -280,7 +419,7 @@ CHECKS = { # name -> what measures it
     'literal newline': lambda p: float(more(NEWLINE, p, bare=False) if '\\' in p.target else 0), 'spans': changed_spans,
     'loops': loops, 'answered': is_answered, 'untranslated': untranslated_run, 'numbers': wrong_numbers,
     'brackets': open_brackets, 'broken encoding': lambda p: float(more(BROKEN, p)), 'mixed script': lambda p: float(more(MIXED, p)),
-    'other script': other_script, 'other language': other_language, 'tatweel': lambda p: float(more(TATWEEL, p)),
+    'other script': other_script, 'other language': other_language, 'tatweel': lambda p: float(more(TATWEEL, p) if 'ـ' in p.target else 0),
     'presentation forms': lambda p: float(more(FORMS, p)), 'bidi controls': lambda p: float(more(INVISIBLE, p)),
     'diacritics': vowelled, 'structure': changed_structure, 'length': length_ratio}
 
@@ -550,9 +689,47 @@ def apart(rows:list, # decided
           leader:list, # for each the number of the first row that it repeats, or its own
           first:int, # number of the first of these rows
           questions:list, # of the benchmarks, see above
-          least:float=.5 # share of a question's runs that a row has
+          least:float=.5, # share of a question's runs that a row has
+          there:set|None=None # leaders before these rows of which a row was kept; None: all
          )->list: # rows, some of the kept ones rejected
     "Rows apart from each other and from benchmarks."
     held = contaminated_rows(rows, questions, least) if questions else [None]*len(rows)
-    why = ['contaminated' if q else 'duplicate' if lead != n else None for n, (lead, q) in enumerate(zip(leader, held), first)]
-    return [dict(r, verdict='rejected', reason=w) if w else r for r, w in zip(rows, why)]
+    there, out = {n for n in leader if n < first} if there is None else set(there), []
+    for r, lead, question in zip(rows, leader, held):
+        why = None if r['verdict'] != 'kept' else 'contaminated' if question else 'duplicate' if lead in there else None
+        out.append(dict(r, verdict='rejected', reason=why) if why else r)
+        if out[-1]['verdict'] == 'kept': there.add(lead)
+    return out
+
+# %% ../../nbs/core/quality.ipynb #60b1cf29
+def repeated(some, # lists of str: the English of rows, slice by slice
+             least:float, # share of shingles in common; above 1 nothing repeats anything
+             shortest:int=0 # words; what has fewer may stand again
+            )->dict: # number of a row, as text -> of the first one that it repeats
+    "Rows whose English was there before."
+    sketches, label = [], []
+    for texts in some if least <= 1 else ():
+        sketches.append(sketch(texts)); label += [len(t.split()) < shortest for t in texts]
+    leader = leaders(sketches, least).tolist() if sketches else []
+    return {str(n): first for n, first in enumerate(leader) if first != n and not label[n]}
+
+def benchmark(folder:Path # artifact `benchmarks`
+             )->list: # dicts with id, lang and question
+    "Every question that nobody may train on."
+    return [dict(id=q['id'], lang=f.stem.split('-')[1], question=q['question']) for f in sorted(folder.glob('*-*-*.jsonl')) for q in read_jsonl(f)]
+
+def apart_in_slices(working:Path, # folder for the notes
+                    repeats:dict, questions:list, # of `repeated` and `benchmark`
+                    least:float # as of `apart`
+                   ): # function of (number of a slice, number of its first row, its decided rows) -> rows; called slice by slice
+    "What `apart` does, for slices that may be decided by several processes one after another."
+    groups, there, read = set(repeats.values()), set(), 0
+    def one(k, first, rows):
+        nonlocal read
+        note = lambda j: working/f'kept-{j:05d}.json'
+        for j in range(read, k): there.update(once(note(j), list))
+        leader = [repeats.get(str(n), n) for n in range(first, first+len(rows))]
+        rows, read = apart(rows, leader, first, questions, least, there), k
+        once(note(k), lambda: [n for n, r in zip(leader, rows) if r['verdict'] == 'kept' and n in groups])
+        return rows
+    return one
