@@ -2,6 +2,7 @@
 
 d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_url': '', 'lib_path': 'hala'},
   'syms': { 'hala.bilingual': { 'hala.bilingual.decide_all': ('bilingual.html#decide_all', 'hala/bilingual.py'),
+                                'hala.bilingual.english': ('bilingual.html#english', 'hala/bilingual.py'),
                                 'hala.bilingual.judge': ('bilingual.html#judge', 'hala/bilingual.py'),
                                 'hala.bilingual.judge_metrics': ('bilingual.html#judge_metrics', 'hala/bilingual.py'),
                                 'hala.bilingual.judged': ('bilingual.html#judged', 'hala/bilingual.py'),
@@ -11,7 +12,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'hala.bilingual.score_pairs': ('bilingual.html#score_pairs', 'hala/bilingual.py'),
                                 'hala.bilingual.score_table': ('bilingual.html#score_table', 'hala/bilingual.py'),
                                 'hala.bilingual.training_rows': ('bilingual.html#training_rows', 'hala/bilingual.py'),
-                                'hala.bilingual.training_slices': ('bilingual.html#training_slices', 'hala/bilingual.py')},
+                                'hala.bilingual.training_slices': ('bilingual.html#training_slices', 'hala/bilingual.py'),
+                                'hala.bilingual.twice': ('bilingual.html#twice', 'hala/bilingual.py')},
             'hala.cli': { 'hala.cli.brief': ('cli.html#brief', 'hala/cli.py'),
                           'hala.cli.do_run': ('cli.html#do_run', 'hala/cli.py'),
                           'hala.cli.do_status': ('cli.html#do_status', 'hala/cli.py'),

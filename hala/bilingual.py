@@ -11,14 +11,14 @@ from pathlib import Path
 from .core.engine import CRASHED, crashed, default_engine, generated, kept, proved_rows, translate_table
 from .core.metrics import accuracy, metric
 from .core.pipeline import Job, run_stage, stage_main
-from .core.quality import check_row, doubt, keep_best, limits, stop_above
+from .core.quality import apart_in_slices, benchmark, check_row, doubt, keep_best, limits, repeated, stop_above
 from .core.recipe import HalaError
 from .core.store import Table, alone, once, read_rows, share_out, slices, telling, write_decided
 from .core.text import content
 
 # %% auto #0
-__all__ = ['MAKERS', 'score_pairs', 'judge', 'judged', 'judge_metrics', 'training_slices', 'training_rows', 'score_table',
-           'reasons_for', 'judging', 'decide_all', 'make']
+__all__ = ['LABEL', 'MAKERS', 'score_pairs', 'judge', 'judged', 'judge_metrics', 'training_slices', 'training_rows',
+           'score_table', 'reasons_for', 'judging', 'english', 'twice', 'decide_all', 'make']
 
 # %% ../nbs/02_bilingual.ipynb #f45176ed
 def score_pairs(e, # engine on the model that judges; None for `embed`
@@ -114,17 +114,35 @@ def judging(job:Job, e, # engine on the teacher
         scores = score_table(partial(score_pairs, j, judge=judge, b=b), human, native, job.out, told)
         return scores, partial(generated, j, 'judge', question=b.question, verdicts=list(b.verdicts))
 
+# %% ../nbs/02_bilingual.ipynb #93e4f25c
+LABEL = 8 # words; shorter pairs may stand again
+
+def english(rows:list # with messages_source
+           )->list: # str
+    "What the pairs say in English."
+    return ['\n'.join(m['content'] or '' for m in r['messages_source'] or ()) for r in rows]
+
+def twice(tables:list, # of (Table, bounds of its slices)
+          least:float # share of shingles in common
+         )->dict: # of `core.quality.repeated`, counted through all training rows
+    "Pairs whose English was there before, within a source and across them."
+    return repeated((english(training_rows(t, *b, ['messages_source', 'split'])) for t, bounds in tables for b in bounds), least, LABEL)
+
 # %% ../nbs/02_bilingual.ipynb #fd45239a
 def decide_all(job:Job, e, # engine on the teacher, keeping its answers
                pairs:Table, human:Table, machine:list, native:list, # bounds of their slices
                scores:list, reasons:list # for each slice of the human pairs
               )->dict: # rows, tokens and licences, for the manifest
-    "Both tables, decided slice by slice."
-    b = job.recipe.bilingual
-    def decided(k):
+    "Both tables, decided slice by slice, and apart from each other and from the benchmarks."
+    b, tables, notes = job.recipe.bilingual, [(pairs, machine), (human, native)], job.out/'working'
+    ends = once(notes/'ends.json', lambda: list(accumulate((len(training_rows(t, *at, ['split'])) for t, bounds in tables for at in bounds), initial=0)))
+    repeats = once(notes/'repeats.json', lambda: twice(tables, b.duplicate))
+    one = apart_in_slices(notes, repeats, benchmark(job.inputs['benchmarks']), b.contaminated)
+    def verdicts(k):
         if (n := k-len(machine)) >= 0: return [judged(*x) for x in zip(training_rows(human, *native[n]), scores[n], reasons[n])]
         rows = proved_rows(e, training_rows(pairs, *machine[k]), b.prompt, b.max_tokens, 'teacher')
         return [crashed(r) if r['finish'] == 'crashed' else check_row(r, limits(b.most)) for r in rows]
+    def decided(k): return one(k, ends[k], verdicts(k))
     return write_decided(job.out, 'pairs', len(machine)+len(native), decided, telling(job.out, 'deciding', 2, 3))
 
 def make(job:Job # artifact `02_bilingual`
