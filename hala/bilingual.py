@@ -107,7 +107,7 @@ def judging(job:Job, e, # engine on the teacher
         scores = score_table(partial(score_pairs, e, judge=judge, b=b), human, native, job.out, told)
         return scores, partial(generated, e, 'teacher', prompt=b.prompt, reverse=b.reverse)
     e.close() # one model in memory at a time
-    if judge == 'embed':
+    if judge in ('embed', 'language', 'proportion'):
         return score_table(partial(score_pairs, None, judge=judge, b=b), human, native, job.out, told), None
     if 'judge' not in job.inputs: raise HalaError("bilingual.judge is 'llm', and sources.judge names no model; name one, or another judge")
     with kept(e.rows, e.name, job.inputs['judge']/'model') as j:

@@ -6,9 +6,24 @@ from collections import Counter, defaultdict
 from conftest import ROOT
 from fastcore.test import test_eq as same
 
-from hala.core.quality import MOST, REQUEST, apart, contaminated, contaminated_rows, doubt, failed, leaders, measure, near_duplicates, sketch, word_hashes
+from hala.bilingual import LABEL
+from hala.core.quality import (
+    MOST,
+    REQUEST,
+    apart,
+    contaminated,
+    contaminated_rows,
+    doubt,
+    failed,
+    leaders,
+    measure,
+    near_duplicates,
+    repeated,
+    sketch,
+    word_hashes,
+)
 from hala.core.text import content, row
-from hala.core.world import human, questions, reference
+from hala.core.world import catalogs, human, questions, reference
 
 sys.path.insert(0, str(ROOT/'bench'))
 from defects import DEFECTS, planted
@@ -147,6 +162,25 @@ def test_the_judge_that_needs_no_model():
     scores = doubt('embed', None, *([content(r[c]) for r in people] for c in ('messages_source', 'messages')), None)
     pairs = [(a, b) for a, w in zip(scores, wrong) if w for b, v in zip(scores, wrong) if not v]
     assert sum(a > b for a, b in pairs) > .98*len(pairs) and 40 < sum(wrong) < 360
+
+
+def test_judges_of_language_and_of_lengths():
+    "Neither knows what a text says; each puts its own kind of error above nearly all right pairs."
+    some = [(e.english, e.arabic) for e in catalogs()][:300]
+    english, arabic = zip(*some)
+    fine, strange = doubt('language', None, english, arabic, None), doubt('language', None, [''], ['کاربر جدید اضافه شد'], None)
+    assert sum(strange[0] > f for f in fine) > .98*len(fine)
+    said = [(content(x['messages_source'], 'assistant'), content(x['messages'], 'assistant')) for x in reference()]
+    said = [x for x in said if len(x[0]) > 30][:300]
+    right, added = (doubt('proportion', None, *zip(*pairs), None) for pairs in (said, [(s, f'{t} {t}') for s, t in said]))
+    assert sum(a > sorted(right)[int(.95*len(right))] for a in added) > .98*len(added)
+
+
+def test_pairs_of_the_world_stay():
+    "02 finds no duplicate among the world's pairs, in either source or across them; what is planted it finds."
+    some = [[content(r['messages_source']) for r in rows] for rows in (human(1), reference())]
+    planted = [t for t in some[1] if len(t.split()) >= LABEL][:50]
+    same((repeated(some, .8, LABEL), len(repeated([*some, planted], .8, LABEL))), ({}, 50))
 
 
 def test_what_examiners_say_is_no_contamination():

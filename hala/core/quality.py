@@ -16,19 +16,20 @@ from .store import once
 from .text import ARABIC, LETTERS, MASK, POLICY, arabic_share, ask, chat, cut_short, protect, read_jsonl, spans_of, structure
 
 # %% auto #0
-__all__ = ['JUDGES', 'MARKS', 'DIGITS', 'FOLDED', 'OPENS', 'LABEL', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST', 'POLITE', 'ASKED',
-           'LATIN_RUN', 'SMALL', 'FUNCTION', 'COMMON', 'NAMES', 'FOREIGN', 'NEIGHBOUR', 'BORROWED', 'VERB_LAST',
-           'PERSIAN', 'STUTTER', 'NUMBER', 'SCALES', 'CARDINAL', 'ORDINAL', 'ENGLISH', 'STEMS', 'WHOLE', 'TENS',
-           'WORDS', 'SPELT', 'VALUE', 'SCALED', 'DUAL', 'MINUS', 'DASHED', 'BELOW', 'FROM_TO', 'TATWEEL', 'FORMS',
-           'INVISIBLE', 'MIXED', 'BROKEN', 'NEWLINE', 'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'MOST', 'BASE',
+__all__ = ['JUDGES', 'MARKS', 'DIGITS', 'FOLDED', 'SHARE', 'OPENS', 'LABEL', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST', 'POLITE',
+           'ASKED', 'LATIN_RUN', 'SMALL', 'FUNCTION', 'COMMON', 'NAMES', 'FOREIGN', 'NEIGHBOUR', 'BORROWED',
+           'VERB_LAST', 'PERSIAN', 'STUTTER', 'NUMBER', 'SCALES', 'CARDINAL', 'ORDINAL', 'ENGLISH', 'STEMS', 'WHOLE',
+           'TENS', 'WORDS', 'SPELT', 'VALUE', 'SCALED', 'DUAL', 'MINUS', 'DASHED', 'BELOW', 'FROM_TO', 'TATWEEL',
+           'FORMS', 'INVISIBLE', 'MIXED', 'BROKEN', 'NEWLINE', 'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'MOST', 'BASE',
            'CHARACTERS', 'ROWS', 'BANDS', 'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning', 'ask_judge',
-           'doubt', 'keep_best', 'Pair', 'pair', 'more', 'folded', 'is_empty', 'is_truncated', 'length_ratio', 'asks',
-           'is_answered', 'not_arabic', 'untranslated_run', 'other_script', 'other_language', 'repetitions', 'loops',
-           'any_of', 'further', 'plain', 'scaled', 'spelt', 'numbers', 'unsaid', 'unsigned', 'wrong_numbers',
-           'vowelled', 'unbalanced', 'open_brackets', 'stray_tags', 'changed_spans', 'changed_structure', 'limits',
-           'measure', 'failed', 'check_row', 'stop_above', 'folding', 'codes', 'powers', 'mixed', 'runs', 'word_hashes',
-           'shingles', 'signatures', 'first_alike', 'near', 'Sketch', 'sketch', 'leaders', 'near_duplicates', 'matches',
-           'distinct', 'evidence', 'contaminated', 'chosen', 'contaminated_rows', 'apart', 'repeated', 'benchmark',
+           'language_identifier', 'other_than_arabic', 'doubt', 'keep_best', 'Pair', 'pair', 'more', 'folded',
+           'is_empty', 'is_truncated', 'length_ratio', 'out_of_proportion', 'asks', 'is_answered', 'not_arabic',
+           'untranslated_run', 'other_script', 'other_language', 'repetitions', 'loops', 'any_of', 'further', 'plain',
+           'scaled', 'spelt', 'numbers', 'unsaid', 'unsigned', 'wrong_numbers', 'vowelled', 'unbalanced',
+           'open_brackets', 'stray_tags', 'changed_spans', 'changed_structure', 'limits', 'measure', 'failed',
+           'check_row', 'stop_above', 'folding', 'codes', 'powers', 'mixed', 'runs', 'word_hashes', 'shingles',
+           'signatures', 'first_alike', 'near', 'Sketch', 'sketch', 'leaders', 'near_duplicates', 'matches', 'distinct',
+           'evidence', 'contaminated', 'chosen', 'contaminated_rows', 'apart', 'repeated', 'benchmark',
            'apart_in_slices']
 
 # %% ../../nbs/core/quality.ipynb #1d0ca148
@@ -71,10 +72,28 @@ def ask_judge(e, # engine on the judge
     logprobs = iter(e.score([p for p in prompts for _ in verdicts], [v for _ in prompts for v in verdicts]))
     return [sum(bad)-sum(good) for good, bad in zip(logprobs, logprobs)]
 
+# %% ../../nbs/core/quality.ipynb #b82c3d4e
+@cache
+def language_identifier(): # py3langid's, for languages in Arabic script
+    "Who tells Arabic from its neighbours. HalaError where it is not installed."
+    try: from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    except ImportError: raise HalaError("the judge 'language' needs py3langid: pip install 'hala[judge]'") from None
+    known = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    known.set_languages(['ar', 'fa', 'ur', 'ug', 'ku', 'ps'])
+    return known
+
+def other_than_arabic(arabic:list # texts
+                     )->list: # 0 to 1, one a text; lower is better
+    "How likely the language is another one; what holds no Arabic letter is."
+    rank = language_identifier().rank
+    return [1-float(dict(rank(t))['ar']) if ARABIC.search(t) else 1. for t in arabic]
+
 # %% ../../nbs/core/quality.ipynb #5f910643
 JUDGES = {'xent': lambda e, english, arabic, b: dual_cross_entropy(e, english, arabic, b.prompt, b.reverse),
           'embed': lambda e, english, arabic, b: apart_in_meaning(english, arabic),
-          'llm': lambda e, english, arabic, b: ask_judge(e, english, arabic, b.question, b.verdicts)}
+          'llm': lambda e, english, arabic, b: ask_judge(e, english, arabic, b.question, b.verdicts),
+          'language': lambda e, english, arabic, b: other_than_arabic(arabic),
+          'proportion': lambda e, english, arabic, b: out_of_proportion(english, arabic)}
 
 def doubt(judge:str, # of JUDGES
           e, # engine on its model; None for `embed`
@@ -142,6 +161,15 @@ def length_ratio(p:Pair)->float:
     "How far the lengths are apart; ten characters are forgiven."
     ratio = (len(p.bare[1])+10)/(len(p.bare[0])+10)
     return max(ratio, 1/ratio)
+
+# %% ../../nbs/core/quality.ipynb #eb5f6071
+SHARE = .84 # characters of Arabic for each of English
+
+def out_of_proportion(english:list, arabic:list # texts, pair by pair
+                     )->list: # in root characters, one a pair; lower is better
+    "How far the lengths, spans apart, are from those of a translation."
+    sizes = (tuple(map(len, pair(*x).bare)) for x in zip(english, arabic))
+    return [abs(b-SHARE*a)/math.sqrt(a+20) for a, b in sizes]
 
 # %% ../../nbs/core/quality.ipynb #2c7d8be5
 OPENS = re.compile(r'\s*(?:بالتأكيد|بالطبع|حسن[ًا]+|إليك|فيما يلي|(?:أنا )?آسف|عذر[ًا]+|معذرة'
