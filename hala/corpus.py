@@ -7,12 +7,11 @@ from __future__ import annotations
 from pathlib import Path
 from .core.engine import crashed, default_engine, generated, kept, proved_rows, translate_table
 from .core.pipeline import Job, run_stage, stage_main
-from .core.quality import apart, check_row, leaders, limits, sketch, stop_above
+from .core.quality import apart_in_slices, benchmark, check_row, limits, repeated, stop_above
 from .core.store import Table, alone, once, read_rows, slices, telling, write_decided
-from .core.text import read_jsonl
 
 # %% auto #0
-__all__ = ['MAKERS', 'to_arabic', 'conversations', 'repeated', 'benchmark', 'make']
+__all__ = ['MAKERS', 'to_arabic', 'conversations', 'make']
 
 # %% ../nbs/04_corpus.ipynb #ecba9340
 def to_arabic(e, # engine on the translator
@@ -31,17 +30,6 @@ def conversations(table:Table, # of text rows
     "The English of each row as one text."
     return ['\n'.join(m['content'] or '' for m in some or ()) for some in table.read(start, stop, ['messages_source'])['messages_source'].to_pylist()]
 
-def repeated(table:Table, bounds:list, # of its slices
-             least:float # share of shingles in common
-            )->dict: # number of a row, as text -> of the first one that it repeats
-    "Rows whose English was there before."
-    leader = leaders([sketch(conversations(table, *b)) for b in bounds], least).tolist()
-    return {str(n): first for n, first in enumerate(leader) if first != n}
-
-def benchmark(folder:Path # artifact `benchmarks`
-             )->list: # dicts with id, lang and question
-    "Every question that nobody may train on."
-    return [dict(id=q['id'], lang=f.stem.split('-')[1], question=q['question']) for f in sorted(folder.glob('*-*-*.jsonl')) for q in read_jsonl(f)]
 
 # %% ../nbs/04_corpus.ipynb #3c933f48
 def make(job:Job # artifact `04_corpus`
@@ -52,10 +40,10 @@ def make(job:Job # artifact `04_corpus`
     with kept(job.out.parents[1]/'rows', default_engine(), job.inputs['translator']/'model') as e:
         translate_table(e, table, bounds, job.out, prompt, c.max_tokens, told=telling(job.out, 'translating', 0, 2))
         if not alone(job.out): return
-        repeats, questions = once(job.out/'working'/'repeats.json', lambda: repeated(table, bounds, c.duplicate)), benchmark(job.inputs['benchmarks'])
-        def decided(k):
-            rows = to_arabic(e, table.read(*bounds[k]).to_pylist(), prompt, c.max_tokens, limits(c.most))
-            return apart(rows, [repeats.get(str(n), n) for n in range(*bounds[k])], bounds[k][0], questions, c.contaminated)
+        notes = job.out/'working'
+        repeats = once(notes/'repeats.json', lambda: repeated((conversations(table, *b) for b in bounds), c.duplicate))
+        one = apart_in_slices(notes, repeats, benchmark(job.inputs['benchmarks']), c.contaminated)
+        def decided(k): return one(k, bounds[k][0], to_arabic(e, table.read(*bounds[k]).to_pylist(), prompt, c.max_tokens, limits(c.most)))
         job.report.update(write_decided(job.out, 'corpus', len(bounds), decided, telling(job.out, 'deciding', 1, 2)))
     stop_above(job.report['rows'], c.rejected)
     job.report['generated'] = [generated(e, 'translator', table.rows, prompt=prompt, max_tokens=c.max_tokens)]

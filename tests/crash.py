@@ -19,7 +19,7 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 MODULES = {'02': 'bilingual', '03': 'translator', '04': 'corpus', '05': 'sft', '07': 'evaluate'}
 HOME = {'02': 'probe/02_bilingual', '03': 'probe/03_translator', '04': 'probe/04_corpus', '05': 'probe/probe/05_sft', '07': 'probe/probe/07_evaluate'}
-INPUTS = {'02': ['text', '01_compress'], '03': ['text', 'base-probe', '02_bilingual'], '04': ['text', '03_translator', 'benchmarks'],
+INPUTS = {'02': ['text', '01_compress', 'benchmarks'], '03': ['text', 'base-probe', '02_bilingual'], '04': ['text', '03_translator', 'benchmarks'],
           '05': ['base-probe', '04_corpus'],
           '07': ['text', 'benchmarks', 'base-probe', 'probe/05_sft', 'probe/06_merge', '01_compress', '03_translator']}
 # little work, but several parts and several checkpoints of it

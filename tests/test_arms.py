@@ -157,7 +157,7 @@ def test_pairs_of_one_kind_alone(runs, tmp_path, monkeypatch, take):
     from hala.bilingual import make
     monkeypatch.setenv('HALA_RECIPES', str(PROBE))
     r = recipe('probe', f"bilingual.take=['{take}']; bilingual.pairs=4; bilingual.human=4")
-    inputs = dict(text=made(runs, 'text'), teacher=made(runs, '01_compress'))
+    inputs = dict(text=made(runs, 'text'), teacher=made(runs, '01_compress'), benchmarks=made(runs, 'benchmarks'))
     with making(tmp_path/'02_bilingual', 'k', {}, together=True) as (part, report): make(Job(r, '02_bilingual', inputs, part, report, ()))
     there = tmp_path/'02_bilingual'/'k'
     rows = [x for table in ('pairs', 'rejects') for f in there.glob(f'{table}*.parquet') for x in read_rows(f)]

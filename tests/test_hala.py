@@ -251,7 +251,7 @@ def test_every_translation_test_is_scored(local_tests, tmp_path):
     rows, metrics = measure(Job(recipe, '03_translator', dict(text=tmp_path/'text'), tmp_path/'out', {}, ()), 'translator', tmp_path/'base'/'model')
     assert {(m['task'], m['name']) for m in metrics} >= {(t, n) for t in NAMES for n in ('chrf', 'bleu', 'rouge')}
     references = {r['id']: r['messages'][0]['content'] for r in read_rows(tmp_path/'text'/'translation.parquet')}
-    scored, each = translation_metrics(rows, references)
+    scored, each = translation_metrics([dict(r, lang='ar') for r in rows], dict(ar=references))
     assert {m['task'] for m in scored} == set(NAMES) and len(each) == len(rows) == 9
     assert all(set(r) >= {'id', 'model', 'task', 'chrf', 'bleu', 'rouge'} for r in each)
     assert '(also a benchmark)' in scores_table(scored)

@@ -327,11 +327,13 @@ class Bilingual:
     pairs: int = 0 # the first instructions that are translated; 0: all
     human: int = 0 # the first human pairs that are judged; 0: all
     take: tuple = ('teacher', 'human') # kinds of pairs; for comparison one of them alone
-    judge: str = '' # 'xent': the teacher's cross-entropy, 'embed': sentence embeddings, 'llm': sources.judge; '': that one if there is one, else xent
+    judge: str = '' # of core.quality.JUDGES: xent (the teacher's), embed, llm (sources.judge), language, proportion; '': llm if there is one, else xent
     keep: float = 0.8 # share of the human pairs that the judge keeps
     question: str = '' # of a judge that is a model of its own, with {en} and {ar}
     verdicts: tuple = ('accept', 'reject') # the two answers whose likelihood is its score
     most: Most = Most() # what the checks of machine translations allow
+    duplicate: float = 0.8 # share of its English that a pair may have in common with one before it; above 1: even all of it
+    contaminated: float = 0.5 # share of a benchmark question that a pair may have; above 1: even all of it
     rejected: float = 0.5 # share of all pairs that may be rejected; beyond it the stage fails
     max_tokens: int = 64
     seed: int = 1

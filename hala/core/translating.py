@@ -51,7 +51,7 @@ def why_not(source:list, target:list, # values of a record's columns, before and
 # %% ../../nbs/core/translating.ipynb #58d2c820
 DENIES = re.compile(r"\b(?:not|cannot|never|nothing|nobody|none|neither|nor|without|no(?! (?:longer|more|doubt|matter|wonder|less)\b))\b|n['’]t\b", re.I)
 DENIED = re.compile('(?<!\\w)[وف]?(?:[أب]?لا|ل[من]|لما|لي?س\\w{0,3}|كلا|[بلو]?غير|سوى|إلا|[بم]?دون|[بل]?عدم|بلا|أبد\\w*|خال\\w{0,2}|عديم\\w?|ي?تعذر'
-                    '|ممنوع\\w?|محظور\\w?|مستحيل\\w?|فشل\\w?|رفض\\w?|انعدام|إلغاء|إيقاف)(?!\\w)')
+                    '|ممنوع\\w?|محظور\\w?|مستحيل\\w?|فشل\\w?|رفض\\w?|انعدام|إلغاء|إيقاف|مغلق\\w?)(?!\\w)')
 VOWELS = re.compile('[\u064b-\u0652]')
 
 def negation_lost(source:str, target:str # a text and its translation
