@@ -71,7 +71,7 @@ ray: $(READY) ## 04 as tasks of Ray on two local nodes, through the kill of a dr
 
 bench: $(READY) ## spans, checks, duplicates and contamination beside the usual way, in one run; after `make run` also its translator and judges: to docs/results
 	@OMP_NUM_THREADS=1 .venv/bin/python bench/text.py
-	@if [ -e runs/tiny/03_translator/current ]; then for part in translator judge teacher; do OMP_NUM_THREADS=1 .venv/bin/python bench/$$part.py $(SIZE) || exit 1; done; fi
+	@if [ -e runs/tiny/03_translator/current ]; then for part in translator judge teacher plan; do OMP_NUM_THREADS=1 .venv/bin/python bench/$$part.py $(SIZE) || exit 1; done; fi
 
 row: $(READY) vllm ## 02 and 04 of the finished SIZE once more through vLLM, every answer beside that of transformers, and vLLM's own server
 	@OMP_NUM_THREADS=1 .venv/bin/python tests/vllm_row.py runs $(SIZE)

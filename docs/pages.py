@@ -165,7 +165,8 @@ class Site:
                            'N: facts that no text holds; spoken: free answers that are exactly right; letters: answered by a letter. '
                            'stopped100 is tuned on the corpus of a translator that was stopped after 100 steps.']
         for found in arms.values():
-            parts += [f'### {found["of"]}: {found["arms"]}', lines_table(arms_lines(found['runs'])), arm_differences(found['comparisons'])]
+            parts += [f'### {found["of"]}: {found["arms"]}', lines_table(arms_lines(found['runs'])), arm_differences(found['comparisons']),
+                      arm_translators(found.get('translations', []))]
         parts += ['## Side by side', 'What was measured besides, by the programs of `bench/` as a rule: against what people would use otherwise, '
                   'and at sizes that no test has.']
         for path, found in recorded.items():
@@ -381,10 +382,20 @@ def lines_table(lines):
     return found if len(rows) <= LONG else f'<details><summary>{len(rows)} rows</summary>{found}</details>'
 
 
+def holm(c):
+    "The p of a comparison, corrected for the length of its table."
+    return f"{c['p_holm']:.2g}" if c['p_holm'] >= .001 else '< 0.001'
+
+
+def arm_translators(found):
+    "The translator behind each arm against that of the product of its seed, where they are two."
+    lines = [[c['arm'], c['against'], f"{c['delta']:+.1f} ({c['low']:+.1f} to {c['high']:+.1f})", holm(c), c['mark']] for c in found]
+    return lines_table([['arm', 'against', 'its translator, chrF++', 'p (bootstrap, Holm)', ''], *lines]) if lines else ''
+
+
 def arm_differences(found):
     "Each arm against the product of its seed; p and the mark are corrected for the length of the table."
-    def p(c): return f"{c['p_holm']:.2g}" if c['p_holm'] >= .001 else '< 0.001'
-    lines = [[c['arm'], c['against'], TASKS[c['task']], f"{100*c['delta']:+.1f} ({100*c['low']:+.0f} to {100*c['high']:+.0f})", p(c), c['mark']]
+    lines = [[c['arm'], c['against'], TASKS[c['task']], f"{100*c['delta']:+.1f} ({100*c['low']:+.0f} to {100*c['high']:+.0f})", holm(c), c['mark']]
              for c in found]
     return lines_table([['arm', 'against', 'facts', 'difference, points', 'p (McNemar, Holm)', ''], *lines]) if lines else ''
 

@@ -170,7 +170,7 @@ def test_numbers_end_and_words_begin_below_each_other(pages, site):
         for table in root.xpath('//table[contains(@class, "results") or contains(@class, "dataframe")]'):
             assert len(table.xpath('./thead/tr')) < 2, f'{page.name}: two rows of heads'
             for cell in table.xpath('./tbody/tr/td[@class and (contains(@class, "value") or contains(@class, "number"))]'):
-                assert re.fullmatch(r'[-+−·]|nan|yes|no|(< )?[-+−]?\d.*|', cell.text_content().strip()), f'{page.name}: {cell.text_content()!r}'
+                assert re.fullmatch(r'[-+−·]|nan|yes|no|(<[ \u00a0])?[-+−]?\d.*|', cell.text_content().strip()), f'{page.name}: {cell.text_content()!r}'
     from pages import numeric
     assert numeric(['-54.4 (-61 to -48)', '< 0.001', '&lt;\u00a00.001', '']) and not numeric(['1', 'chrF++']) and not numeric(['yes', 'no'])
     head = pages[site/'00_sources.html'].xpath('//table[contains(@class, "dataframe")]/thead/tr')

@@ -166,6 +166,8 @@ def read_questions(path:str # file or folder of a benchmark's questions; '': non
     if not found: raise HalaError(f'{path}: no text of five words or more in it, so no question of a benchmark')
     return dict(en=[t for t in found if arabic_share(t) < .5], ar=[t for t in found if arabic_share(t) >= .5])
 
+
+# %% ../../nbs/core/translating.ipynb #60e04111
 def repeated(reasons:list, # of pairs; None: kept
              english:list, # of the pairs
              share:float # of its words that a pair may have in common with one before it
