@@ -147,6 +147,7 @@ def serve():
 def fork(job):
     "The child's process id."
     if pid := os.fork(): return pid
+    os.dup2(2, 1) # what a stage prints is no answer to who asked for it
     code = 70 # an exception, whose story is on stderr
     try: code = child(job)
     except BaseException: sys.excepthook(*sys.exc_info())
@@ -284,11 +285,11 @@ WAYS = 'cut', 'emptied', 'bit flipped', 'deleted'
 
 
 def torn(forker, stage, unbroken, ways):
-    """A run broken off in the middle and near the end, each file of it then damaged in some ways drawn by lot: the resumed artifact has the same bytes.
+    """A run broken off in the middle, later and near the end, each file of it then damaged in some ways drawn by lot: the resumed artifact has the same bytes.
     Returns how many damages were repaired."""
     _, whole, _, points, _ = unbroken
     draw, repaired = random.Random(stage), 0
-    for point in (points//2, points):
+    for point in (points//2, 3*points//4, points):
         while True: # the last moments are after the rename
             broken = forker.folder(stage, 'broken')
             forker.ask(broken, stage, point=point)
