@@ -57,26 +57,27 @@ VOWELS = re.compile('[\u064b-\u0652]')
 def negation_lost(source:str, target:str # a text and its translation
                  )->bool:
     "The source denies something and the translation nothing."
+    if not DENIES.search(source): return False # most do not, and this is quick
     masked, other = protect(source)[0], protect(target)[0]
     return bool(DENIES.search(masked)) and not DENIED.search(VOWELS.sub('', other))
 
 @cache
-def countries()->tuple: # (English name -> code, pattern of the names), (the same for Arabic)
+def countries()->tuple: # (English name -> code, pattern of the names, their first words), (the same for Arabic)
     "Countries and territories by their names in CLDR; empty where babel is missing."
     try: from babel import Locale
-    except ImportError: return ({}, None), ({}, None)
+    except ImportError: return ({}, None, set()), ({}, None, set())
     def known(lang, before):
         said = ((code, name) for code, name in Locale(lang).territories.items() if code.isalpha())
         names = {name.replace(' & ', joined): code for code, name in said for joined in (' & ', ' and ', '-')}
         longest = '|'.join(map(re.escape, sorted(names, key=len, reverse=True)))
-        return names, re.compile(rf'(?<!\w){before}({longest})(?!\w)')
+        return names, re.compile(rf'(?<!\w){before}({longest})(?!\w)'), {re.search(r'\w+', name)[0] for name in names}
     return known('en', ''), known('ar', '[وف]?[بكل]?')
 
 def country_exchanged(source:str, target:str # a text and its translation
                      )->bool:
     "The translation names a country that the source does not, and lacks one that it does."
-    (english, en), (arabic, ar) = countries()
-    if not english or not (there := {english[n] for n in en.findall(source)}): return False
+    (english, en, first), (arabic, ar, _) = countries()
+    if first.isdisjoint(re.findall(r'\w+', source)) or not (there := {english[n] for n in en.findall(source)}): return False
     here = {arabic[n] for n in ar.findall(re.sub(r'(?<!\w)([وف]?)لل', r'\1ال', target))}
     return bool(there-here) and bool(here-there)
 
