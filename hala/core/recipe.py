@@ -148,9 +148,11 @@ class Questions:
     validation: float = 0.1 # share that is not tested
     revision: str | None = None
     def load(self)->list: # questions
-        "The questions of the subject's test split."
+        "The questions of the subject's test split. HalaError naming the first whose answer is none of its choices."
         from hala.core import text
         records, _ = text.read_hub(self.id, self.config, 'test', self.revision, 0)
+        if (odd := next((n for n, r in enumerate(records) if not 0 <= r['answer'] < len(r['choices'])), None)) is not None:
+            raise HalaError(f"{self.id}, {self.config}, row {odd}: answer {records[odd]['answer']} is none of its {len(records[odd]['choices'])} choices")
         def split(n): return 'validation' if seed_for(1, 'sources', f'{self.config}:{n}')/2**31 < self.validation else 'test'
         return [dict(id=f'{self.config}-{n}-{self.lang}', subset=self.config, held='S', lang=self.lang, split=split(n), question=r['question'],
                      choices=list(r['choices']), answer=r['answer'], answers=[r['choices'][r['answer']]]) for n, r in enumerate(records)]
