@@ -158,11 +158,11 @@ def test_run_refuses_when_the_package_is_not_what_the_notebooks_say(tmp_path):
 def test_status_answers_within_a_second(runs):
     hala('status', '--size', 'probe', '--runs', runs)  # once, for the files' sake
     taken = []
-    for _ in range(20): # other tests run beside this one: the best is what it takes, the others say how busy the machine is
+    for _ in range(5): # other tests run beside this one: the best of five is what it takes, the others say how busy the machine is
+        time.sleep(3) # not all five beside the same
         start = time.perf_counter()
         said = hala('status', '--size', 'probe', '--runs', runs)
         taken.append(time.perf_counter() - start)
-        if taken[-1] < 1: break
     assert min(taken) < 1 and said.count(' made ') == len(ARTIFACTS)
 
 
