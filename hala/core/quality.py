@@ -20,16 +20,16 @@ __all__ = ['JUDGES', 'MARKS', 'DIGITS', 'FOLDED', 'SHARE', 'OPENS', 'LABEL', 'OP
            'ASKED', 'LATIN_RUN', 'SMALL', 'FUNCTION', 'COMMON', 'NAMES', 'FOREIGN', 'NEIGHBOUR', 'BORROWED',
            'VERB_LAST', 'PERSIAN', 'STUTTER', 'NUMBER', 'SCALES', 'CARDINAL', 'ORDINAL', 'ENGLISH', 'STEMS', 'WHOLE',
            'TENS', 'WORDS', 'SPELT', 'VALUE', 'SCALED', 'DUAL', 'MINUS', 'DASHED', 'BELOW', 'FROM_TO', 'TATWEEL',
-           'FORMS', 'INVISIBLE', 'MIXED', 'BROKEN', 'NEWLINE', 'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'MOST', 'BASE',
-           'CHARACTERS', 'ROWS', 'BANDS', 'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning', 'ask_judge',
-           'language_identifier', 'other_than_arabic', 'doubt', 'keep_best', 'Pair', 'pair', 'more', 'folded',
-           'is_empty', 'is_truncated', 'length_ratio', 'out_of_proportion', 'asks', 'is_answered', 'not_arabic',
-           'untranslated_run', 'other_script', 'other_language', 'repetitions', 'loops', 'any_of', 'further', 'plain',
-           'scaled', 'spelt', 'numbers', 'unsaid', 'unsigned', 'wrong_numbers', 'vowelled', 'unbalanced',
-           'open_brackets', 'stray_tags', 'changed_spans', 'changed_structure', 'limits', 'measure', 'failed',
-           'check_row', 'stop_above', 'folding', 'codes', 'powers', 'mixed', 'runs', 'word_hashes', 'shingles',
-           'signatures', 'first_alike', 'near', 'Sketch', 'sketch', 'leaders', 'near_duplicates', 'matches', 'distinct',
-           'evidence', 'contaminated', 'chosen', 'contaminated_rows', 'apart', 'repeated', 'benchmark',
+           'FORMS', 'INVISIBLE', 'LATIN', 'MIXED', 'BROKEN', 'NEWLINE', 'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'MOST',
+           'BASE', 'CHARACTERS', 'ROWS', 'BANDS', 'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning',
+           'ask_judge', 'language_identifier', 'other_than_arabic', 'doubt', 'keep_best', 'Pair', 'pair', 'more',
+           'folded', 'is_empty', 'is_truncated', 'length_ratio', 'out_of_proportion', 'asks', 'is_answered',
+           'not_arabic', 'untranslated_run', 'other_script', 'other_language', 'repetitions', 'loops', 'any_of',
+           'further', 'plain', 'scaled', 'spelt', 'numbers', 'unsaid', 'unsigned', 'wrong_numbers', 'mixed_script',
+           'vowelled', 'unbalanced', 'open_brackets', 'stray_tags', 'changed_spans', 'changed_structure', 'limits',
+           'measure', 'failed', 'check_row', 'stop_above', 'folding', 'codes', 'powers', 'mixed', 'runs', 'word_hashes',
+           'shingles', 'signatures', 'first_alike', 'near', 'Sketch', 'sketch', 'leaders', 'near_duplicates', 'matches',
+           'distinct', 'evidence', 'contaminated', 'chosen', 'contaminated_rows', 'apart', 'repeated', 'benchmark',
            'apart_in_slices']
 
 # %% ../../nbs/core/quality.ipynb #1d0ca148
@@ -225,9 +225,9 @@ COMMON = FUNCTION | frozenset('''after all any asked been before best can common
 NAMES = re.compile(r"(?<![A-Za-z0-9'’-])[a-z0-9'’-]{0,30}[A-Z][A-Za-z0-9'’-]*")
 FOREIGN = re.compile('[^\\W\\d_A-Za-z\u00aa-\u03ff\u0600-\u08ff\u1e00-\u1fff\u2100-\u214f\u2200-\u22ff\ufb50-\ufdff\ufe70-\ufefc]')
 NEIGHBOUR = re.compile('[\u0620\u063b-\u063f\u0672-\u067d\u067f-\u0685\u0687-\u0697\u0699-\u06a3\u06a5-\u06a7\u06a9-\u06ac\u06ae\u06b0-\u06d5'
-                       '\u06ee\u06ef\u06fa-\u06ff\u0750-\u077f]|ه\u0654|(?<=[\u0621-\u064a])\u200c|\u0649(?=[\u0622-\u064a])'
-                       r'|(?<!\w)\u0626(?=[\u0621-\u064a])')
-BORROWED, VERB_LAST = re.compile('[پچژگڤڨڭ]'), re.compile(r'(?<=\S\s)(?:شده?|است)(?=[\s.!"»]*$)')
+                       '\u06ee\u06ef\u06fa-\u06ff\u0750-\u077f]|ه\u0654|\u200c(?<=[\u0621-\u064a]\u200c)|\u0649(?=[\u0622-\u064a])'
+                       r'|\u0626(?<!\w\u0626)(?=[\u0621-\u064a])') # a letter first: looking behind it at every place takes twice the time
+BORROWED, VERB_LAST = re.compile('[پچژگڤڨڭ]'), re.compile(r'(?:شد(?<=\S\sشد)ه?|است(?<=\S\sاست))(?=[\s.!"»]*$)')
 PERSIAN = frozenset('''از شود شدن شدند نشده نشود ندارد دارند بودن نبودن افزودن افزوده نمودن هستم هستند هست اگر خواهد خواهند دادن داشتن داشته
     ساختن ساخته بستن باشند آنها هنوز درباره دوباره همراه امروز امسال هفته شنبه دوشنبه جستجو درخواست آدرس دانلود برنامه هشدار نامعتبر نامعلوم
     نامشخص نادرست ناموفق ناشناخته ناشناس نخست فرزند آغاز راهنما دستگاه شناسه دسامبر نوامبر براساس متاسفانه دستورالعمل سوموار اتوار جمعرات'''.split())
@@ -397,10 +397,15 @@ TATWEEL = re.compile('(?<=[\u0621-\u0652])\u0640+(?=[\u064b-\u0652]?[\u0621-\u06
 FORMS = re.compile('[\ufb50-\ufd3d\ufd40-\ufdf9\ufdfb\ufe70-\ufefc]')
 INVISIBLE = re.compile('[\u00ad\u061c\u200b\u200d-\u200f\u202a-\u202e\u2060-\u2069\ufeff](?:(?<!\u200d)|(?=[\u0621-\u0652])'
                        '|(?<=[\u0621-\u0652]\u200d)(?<!(?<![\u0621-\u0652])ه\u200d))') # ه and a joiner alone stand for the year
+LATIN = re.compile('[A-Za-z\u00b5\u03bc]')
 MIXED = re.compile('[A-Za-z\u00b5\u03bc](?=[\u0621-\u064a])'
                    '|(?<![\u0621-\u064a\u0640])(?!(?:[وفبكل]{0,2}(?:ال|لل)?)ـ?[A-Za-z])[\u0621-\u064a]+(?=[A-Za-z\u00b5\u03bc])')
 BROKEN = re.compile('\ufffd|[ØÙ][\u0080-\u00ff\u0152-\u02dc\u2013-\u2122]|Â[\u00a0-\u00bf]|Ã[\u0080-\u00bf]|â€'
                     '|[\ue000-\uf8ff]|(?<=[\u0621-\u064a])\\?(?=[\u0621-\u064a])')
+
+def mixed_script(p:Pair)->float:
+    "Words of Arabic and other letters."
+    return float(more(MIXED, p)) if LATIN.search(p.target) else 0.
 
 def vowelled(p:Pair)->float:
     "Vowel signs for each Arabic letter."
@@ -446,7 +451,7 @@ CHECKS = { # name -> what measures it
     'empty': is_empty, 'truncated': is_truncated, 'not Arabic': not_arabic, 'stray tags': stray_tags,
     'literal newline': lambda p: float(more(NEWLINE, p, bare=False) if '\\' in p.target else 0), 'spans': changed_spans,
     'loops': loops, 'answered': is_answered, 'untranslated': untranslated_run, 'numbers': wrong_numbers,
-    'brackets': open_brackets, 'broken encoding': lambda p: float(more(BROKEN, p)), 'mixed script': lambda p: float(more(MIXED, p)),
+    'brackets': open_brackets, 'broken encoding': lambda p: float(more(BROKEN, p)), 'mixed script': mixed_script,
     'other script': other_script, 'other language': other_language, 'tatweel': lambda p: float(more(TATWEEL, p) if 'ـ' in p.target else 0),
     'presentation forms': lambda p: float(more(FORMS, p)), 'bidi controls': lambda p: float(more(INVISIBLE, p)),
     'diacritics': vowelled, 'structure': changed_structure, 'length': length_ratio}

@@ -18,7 +18,7 @@ from .recipe import HalaError
 # %% auto #0
 __all__ = ['CHECKED', 'GROUP', 'OUTSIDE', 'UNLISTED', 'LIBRARIES', 'SLICE', 'REFUSED', 'DEATHS', 'schema', 'write_table',
            'write_rows', 'flush', 'write_text', 'write_json', 'alive', 'canonical', 'key_of', 'meaning', 'core_imports',
-           'code_key', 'definitions', 'compiled', 'path_code', 'progress', 'telling', 'sha256', 'listing', 'processor',
+           'code_key', 'definition', 'compiled', 'path_code', 'progress', 'telling', 'sha256', 'listing', 'processor',
            'machine', 'versions', 'write_manifest', 'manifest', 'verify', 'need_whole', 'table_files', 'naming',
            'parquet', 'read_rows', 'slices', 'Table', 'Held', 'writer', 'lock', 'refusal', 'writing', 'shard', 'ended',
            'orphaned', 'share_lock', 'alone', 'making', 'framed', 'replay', 'append', 'open_log', 'once', 'write_step',
@@ -151,11 +151,12 @@ def _module(name:str)->tuple: # what it means, what it imports of hala.core; rea
     return meaning(source), core_imports(source)
 
 # %% ../../nbs/core/store.ipynb #36636205
-def definitions(module # imported
-               )->dict: # name -> syntax tree
-    "The functions and classes of a module, by name."
-    body = ast.parse(Path(module.__file__).read_text(encoding='utf-8')).body
-    return {node.name: node for node in reversed(body) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+def definition(source:str, # of a module
+               name:str # of a function or a class at its margin
+              )->str|None: # its lines; None: made by a call, as namedtuple makes a class
+    "What a name is defined by. The rest of the module is not parsed, which would take most of the time."
+    found = re.search(rf'^(?:@.*\n)*(?:def|class) {name}\b', source, re.M)
+    return ''.join(inspect.getblock(io.StringIO(source[found.start():]).readlines())) if found else None
 
 def compiled(x # class or function of a notebook, where there is no file to read
             )->str: # of its functions
@@ -168,13 +169,13 @@ def path_code(start, # class or function
               without:str='' # a method of the class that is not on the path
              )->str: # 16 hexadecimal digits
     "What a function or a class does, with all of hala that it calls, as a checksum."
-    todo, seen, trees = [start], {}, {}
+    todo, seen, read = [start], {}, cache(lambda path: Path(path).read_text(encoding='utf-8'))
     while todo:
         x = todo.pop(); module = sys.modules[x.__module__]; name = f'{x.__module__}.{x.__name__}'
         if name in seen: continue
         if x.__module__ == '__main__': seen[name] = compiled(x); continue
-        node = trees.setdefault(module.__name__, definitions(module)).get(x.__name__)
-        if node is None: continue # made by a call, as namedtuple makes a class
+        if not (lines := definition(read(module.__file__), x.__name__)): continue
+        node, = ast.parse(lines).body
         if isinstance(node, ast.ClassDef): node.body = [n for n in node.body if not (isinstance(n, ast.FunctionDef) and n.name == without)]
         seen[name] = meaning(ast.unparse(node)); used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
         found = [vars(module)[n] for n in sorted(used) if n in vars(module) and not n.startswith('need_')]

@@ -16,18 +16,18 @@ __all__ = ['LETTERS', 'ARABIC', 'MASK', 'ENDING', 'TRIGGER', 'TICKS', 'ONE', 'TW
            'CALLED', 'ENTITY', 'FORMAT', 'BRACES', 'BEFORE', 'HOST', 'REST', 'DRIVE', 'PATH', 'SITE', 'FILE',
            'FILE_END', 'OPENING', 'STRING', 'DECODER', 'SPANS', 'SHORT', 'CUTS', 'ENDS', 'LINE', 'DASHES', 'SIGNS',
            'EMPHASES', 'WORD', 'NUMERALS', 'LINE_ENDS', 'STOP', 'SENTENCE', 'ENDED', 'WAYS', 'LONGEST', 'UNSEEN',
-           'CONTROL', 'TEXTS', 'DEEPEST', 'NEST', 'UNPRINTED', 'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO', 'SHAPES',
-           'THOUGHT', 'POLICY', 'THINK', 'TOOLS', 'ALIKE', 'chat', 'row', 'content', 'ask', 'arabic_share', 'closed',
-           'code_span', 'dollar_span', 'environment', 'backslash_span', 'angle_span', 'tool_span', 'entity_span',
-           'brace_span', 'percent_span', 'mask_span', 'reach_back', 'trimmed', 'mail_span', 'colon_span', 'slash_span',
-           'dot_span', 'json_spans', 'scan', 'terms', 'spans_of', 'protect', 'restore', 'intact', 'masked_pair', 'cut',
-           'split', 'kind', 'tabled', 'structure', 'marked', 'put_back', 'Piece', 'piece', 'renumbered', 'sentences',
-           'paragraphs', 'apart', 'alone', 'cut_short', 'Translated', 'worst', 'unreadable', 'planned', 'rejoined',
-           'translate_texts', 'Record', 'defect', 'ending', 'bytes_of', 'too_deep', 'read_line', 'jsonl_records',
-           'sound', 'read_jsonl', 'read_csv', 'read_parquet', 'read_json', 'read_arrow', 'tables_in', 'read_records',
-           'read_tables', 'conversation', 'table_rows', 'Shape', 'shape_of', 'slots', 'filled', 'handled', 'stretches',
-           'Done', 'translate_records', 'record_done', 'holds', 'arrow_column', 'arrow_table', 'write_table',
-           'test_sets', 'read_hub']
+           'CONTROL', 'PLAIN', 'TEXTS', 'DEEPEST', 'NEST', 'UNPRINTED', 'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO',
+           'SHAPES', 'THOUGHT', 'POLICY', 'THINK', 'TOOLS', 'ALIKE', 'chat', 'row', 'content', 'ask', 'arabic_share',
+           'closed', 'code_span', 'dollar_span', 'environment', 'backslash_span', 'angle_span', 'tool_span',
+           'entity_span', 'brace_span', 'percent_span', 'mask_span', 'reach_back', 'trimmed', 'mail_span', 'colon_span',
+           'slash_span', 'dot_span', 'json_spans', 'scan', 'terms', 'spans_of', 'protect', 'restore', 'intact',
+           'masked_pair', 'cut', 'split', 'kind', 'tabled', 'structure', 'marked', 'put_back', 'Piece', 'piece',
+           'renumbered', 'sentences', 'paragraphs', 'apart', 'alone', 'cut_short', 'Translated', 'worst', 'unreadable',
+           'planned', 'rejoined', 'translate_texts', 'Record', 'defect', 'ending', 'bytes_of', 'too_deep', 'read_line',
+           'jsonl_records', 'sound', 'read_jsonl', 'read_csv', 'read_parquet', 'read_json', 'read_arrow', 'tables_in',
+           'read_records', 'read_tables', 'conversation', 'table_rows', 'Shape', 'shape_of', 'slots', 'filled',
+           'handled', 'stretches', 'Done', 'translate_records', 'record_done', 'holds', 'arrow_column', 'arrow_table',
+           'write_table', 'test_sets', 'read_hub']
 
 # %% ../../nbs/core/text.ipynb #a77f06e9
 def chat(text # str, list of messages, or None
@@ -353,8 +353,8 @@ def masked_pair(source:str, target:str, # a text and its translation
     return masked, MASK.sub(lambda m: f'⟦{order[int(m[1])]}⟧', other) if spans else other
 
 # %% ../../nbs/core/text.ipynb #a85944b9
-SHORT = r'(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bProf)(?<!\bSt)(?<!\bvs)(?<!\bNo)(?<!\bFig)(?<!\bEq)(?<!\be\.g)(?<!\bi\.e)(?<!\b[A-Z])'
-CUTS = (re.compile(r'\n\s*\n\s*?(?=\S|$)'), re.compile(r'\n'), re.compile(rf'(?:{SHORT}\.|[!?؟…])["\')\]»]*\s+(?=["\'(\[«⟦]*[^\Wa-z_])'), re.compile(r'\s+'))
+SHORT = r'\.(?<!\b[A-Z]\.)'+''.join(rf'(?<!\b{w}\.)' for w in (r'e\.g', r'i\.e', *'Mr Mrs Dr Prof St vs No Fig Eq'.split())) # a full stop, but none of these
+CUTS = (re.compile(r'\n\s*\n\s*?(?=\S|$)'), re.compile(r'\n'), re.compile(rf'(?:{SHORT}|[!?؟…])["\')\]»]*\s+(?=["\'(\[«⟦]*[^\Wa-z_])'), re.compile(r'\s+'))
 
 def cut(text:str, # any
         level:int, # of CUTS; behind the last one every 200 characters
@@ -508,7 +508,7 @@ def alone(source:str, target:str, # a pair with spans
     return [tuple(restore(part.strip(), spans) for part in both) for both, some in zip(zip(*sides), marks[0]) if some and LETTERS.search(both[0])]
 
 # %% ../../nbs/core/text.ipynb #e90fb1f2
-STOP, SENTENCE, ENDED = re.compile(r'[.!?…][)"\'\]»]*\s*$'), re.compile(rf'(?:{SHORT}\.|[!?؟])(?=\s|$)'), re.compile(r'[.!?؟…:؛۔。%][)"\'\]»”⟧*_`]*\s*$')
+STOP, SENTENCE, ENDED = re.compile(r'[.!?…][)"\'\]»]*\s*$'), re.compile(rf'(?:{SHORT}|[!?؟])(?=\s|$)'), re.compile(r'[.!?؟…:؛۔。%][)"\'\]»”⟧*_`]*\s*$')
 
 def cut_short(source:str, target:str, # a text and its translation
               bare:tuple # the same without spans
@@ -556,6 +556,8 @@ def planned(text:str, way:str, # a text, and one of WAYS
     parts = sentences(masked) if way == 'sentences' else apart(masked) if spans else [masked]
     return [piece(p, spans, way != 'plain') for part in parts for p in split(part, window, length)]
 
+PLAIN = re.compile(r'[^\W\d_](?:[^\n\r*_~|\]]*[^\s*_~|\]])?') # one line without Markdown, as most texts are: nothing to put back or to compare
+
 def rejoined(text:str, pieces:list, # a text, and how it was planned
              outputs:list, # one for each piece with a body
              keep:tuple # terms
@@ -566,12 +568,12 @@ def rejoined(text:str, pieces:list, # a text, and how it was planned
         o = next(said).text if p.body else ''
         whole = whole and (not p.spans or sorted(m[1] for m in MASK.finditer(o)) == sorted(map(str, range(len(p.spans)))))
         out += [p.before, restore(o.strip(), p.spans), p.after]
-    source, (there, spans) = protect(text, keep)[0], protect(''.join(out), keep)
-    target = restore(put_back(source, there), spans)
-    masked = source, protect(target, keep)[0]
+    (source, a), (there, b) = protect(text, keep), protect(''.join(out), keep)
+    if plain := PLAIN.fullmatch(source) and PLAIN.fullmatch(there): target, other = restore(there, b), there
+    else: target = restore(put_back(source, there), b); other, b = protect(target, keep)
     found = {'truncated': any(o.finish == 'length' for o in outputs), 'empty': any(not o.text.strip() for o in outputs),
-             'spans': not whole or not intact(text, target, keep), 'structure': structure(masked[0]) != structure(masked[1])}
-    short = cut_short(text, target, tuple(MASK.sub(' ', m) for m in masked))
+             'spans': not whole or (a or b) and not intact(text, target, keep), 'structure': not plain and structure(source) != structure(other)}
+    short = cut_short(text, target, (MASK.sub(' ', source), MASK.sub(' ', other)))
     return target, next((name for name, bad in found.items() if bad), 'truncated' if short else None)
 
 # %% ../../nbs/core/text.ipynb #e53859fc
