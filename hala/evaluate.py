@@ -27,7 +27,8 @@ from .core.metrics import accuracy, aligned, compare_answers, compared, exact_ma
 from .core.pipeline import Job, run_stage, stage_main
 from .core.recipe import HalaError
 from .core.store import once, progress, read_rows
-from .core.text import chat, content, read_tables
+from .core.tables import read_tables
+from .core.text import chat, content
 
 os.environ.setdefault('GIT_PYTHON_REFRESH', 'quiet')  # LightEval asks git for its own commit, and without a git program would not import
 with torch.no_grad():  # importing LightEval turns gradients off; leaving this block turns them on again

@@ -22,7 +22,7 @@ from .core.metrics import accuracy, compare_answers, compared, metric
 from .core.pipeline import Job, run_stage, stage_main
 from .core.recipe import HalaError
 from .core.store import telling
-from .core.text import read_tables
+from .core.tables import read_tables
 
 # %% ../nbs/06_merge.ipynb #7ff27b22
 def arc(a:Tensor, # weights of one tensor, any shape

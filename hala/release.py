@@ -11,7 +11,8 @@ from .core.licences import sources_behind
 from .core.metrics import references
 from .core.pipeline import Job, run_stage, stage_main
 from .core.store import Table, listing, manifest, progress, read_rows, table_files
-from .core.text import content, read_jsonl
+from .core.tables import read_jsonl
+from .core.text import content
 
 # %% auto #0
 __all__ = ['MAKERS', 'put', 'answered', 'translated', 'given_away', 'make']

@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from .core.pipeline import add_arguments, plan
 from .core.recipe import HalaError, Pretrained, Recipe
-from .core.text import chat, content, read_hub, read_tables, test_sets
+from .core.tables import read_hub, read_tables
+from .core.text import chat, content, test_sets
 
 # %% auto #0
 __all__ = ['POINTS', 'ALRAGE', 'ANSWER', 'REPLY', 'evaluate_model', 'score_lines', 'translation_metrics', 'alrage_questions',

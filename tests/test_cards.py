@@ -7,7 +7,8 @@ from hala.core.cards import LIMITS, compute, data_card, eval_results, markdown_t
 from hala.core.provenance import trace
 from hala.core.recipe import recipe
 from hala.core.store import manifest, read_rows, write_manifest, write_rows
-from hala.core.text import arabic_share, content, read_jsonl
+from hala.core.tables import read_jsonl
+from hala.core.text import arabic_share, content
 from hala.release import answered
 from huggingface_hub import DatasetCard, ModelCard
 

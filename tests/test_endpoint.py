@@ -19,7 +19,8 @@ from hala.core.engine import Endpoint, Sampling, engine, kept
 from hala.core.pipeline import plan
 from hala.core.recipe import HalaError
 from hala.core.store import Journal, read_rows, replay
-from hala.core.text import chat, content, read_tables, write_table
+from hala.core.tables import read_tables, write_table
+from hala.core.text import chat, content
 from hala.core.world import reference, toy
 
 

@@ -7,7 +7,8 @@ from test_text import Echo, drawn
 
 from hala.core.quality import check_row, contaminated, near_duplicates
 from hala.core.store import facts
-from hala.core.text import Shape, defect, intact, read_records, read_tables, row, shape_of, translate_records, write_table
+from hala.core.tables import Shape, defect, read_records, read_tables, shape_of, translate_records, write_table
+from hala.core.text import intact, row
 
 ODD = [None, '', ' ', '\0', 'a\0b', '\ud800', 5, 1.5, True, {'a': 1}, [], [[['x']]], 'x'*100_000, 'word '*20_000, 'x'*1_200_000,
        '\n'*5_000, '{"a":'*3_000, '['*5_000,

@@ -15,7 +15,7 @@ from hala.core.cards import scores_table
 from hala.core.pipeline import Job
 from hala.core.recipe import CODE_POLICY, ENGLISH_SETS, HUMAN, MMLU, ORCA, TRANSLATION_TESTS, Folder, HalaError, hala_sizes, recipe
 from hala.core.store import read_rows
-from hala.core.text import Shape, translate_records
+from hala.core.tables import Shape, translate_records
 from hala.core.text import test_sets as by_set
 from hala.core.world import toy
 from hala.evaluate import translation_metrics

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from test_endpoint import PAIRS, serving, speaker
 
-from hala.core.text import read_tables, write_table
+from hala.core.tables import read_tables, write_table
 from hala.core.world import toy
 
 root = Path(__file__).resolve().parents[1]

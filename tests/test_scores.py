@@ -19,7 +19,8 @@ from hala.core.pipeline import Job
 from hala.core.plan import weights_in
 from hala.core.recipe import HalaError, recipe
 from hala.core.store import manifest, read_rows, write_rows
-from hala.core.text import content, read_jsonl
+from hala.core.tables import read_jsonl
+from hala.core.text import content
 from hala.core.world import toy
 
 

@@ -11,8 +11,9 @@ from fastcore.test import test_eq as same
 
 from hala.core.engine import engine, translate
 from hala.core.recipe import HalaError
-from hala.core.text import (MASK, POLICY, Translated, alone, apart, cut_short, intact, protect, put_back, read_hub, read_records, read_tables,
-                            restore, shape_of, slots, spans_of, split, structure, translate_records, translate_texts, unreadable, write_table)
+from hala.core.tables import POLICY, read_hub, read_records, read_tables, shape_of, slots, translate_records, write_table
+from hala.core.text import (MASK, Translated, alone, apart, cut_short, intact, protect, put_back, restore, spans_of, split, structure,
+                            translate_texts, unreadable)
 from hala.core.world import orca, other, toy
 
 BITS = ['`', '``', '```', '~~~', '\n', '\n```\n', '$', '$$', '\\', '\\(', '\\)', '\\[', '\\]', '\\begin{a}', '\\end{a}', '\\frac{1}{2}', '<', '>', '<b>',

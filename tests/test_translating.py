@@ -7,7 +7,8 @@ from test_bad_input import refused
 
 from hala.cli import main
 from hala.core import engine
-from hala.core.text import content, read_tables, write_table
+from hala.core.tables import read_tables, write_table
+from hala.core.text import content
 from hala.core.world import reference, toy
 
 PAIRS = {content(r['messages_source'], role): content(r['messages'], role) for r in reference()[:200] for role in ('user', 'assistant')}

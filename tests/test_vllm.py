@@ -21,7 +21,8 @@ from transformers import Lfm2Config, Lfm2ForCausalLM
 from hala.core.engine import Endpoint, Sampling, engine
 from hala.core.recipe import HalaError
 from hala.core.serve import has_vllm, pythons
-from hala.core.text import chat, read_tables, write_table
+from hala.core.tables import read_tables, write_table
+from hala.core.text import chat
 from hala.core.world import reference, toy
 
 pytestmark = pytest.mark.skipif(not any(map(has_vllm, pythons())), reason='there is no vLLM: make vllm')

@@ -12,7 +12,8 @@ from pathlib import Path
 from .pipeline import Plan, adopted_by, graph
 from .recipe import HalaError, Pretrained, sorted_out
 from .store import SLICE, canonical, key_of, listing, making, write_json, write_rows
-from .text import ABOUT, READERS, SHAPES, WHO, conversation, read_tables, row, shape_of
+from .tables import ABOUT, READERS, SHAPES, WHO, conversation, read_tables, shape_of
+from .text import row
 
 # %% auto #0
 __all__ = ['MODELS', 'ROWS', 'adoptable', 'card_licence', 'card_of', 'out_of_reach', 'hub_records', 'file_records',

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from .metrics import Comparison, accuracy, metric, paired_bootstrap, same_questions
 from .recipe import MMLU, HalaError
-from .text import chat, read_hub, read_tables
+from .tables import read_hub, read_tables
+from .text import chat
 
 # %% auto #0
 __all__ = ['LETTERS', 'ANSWER', 'SCHOOL', 'ARABIC_MMLU', 'ALGHAFA', 'ARATRUST', 'BENCHMARKS', 'COLUMNS', 'MARK', 'MARKS', 'RULES',

@@ -218,7 +218,7 @@ def over_seeds(rows:list # of `arm_rows`
 def answers_of(p:Plan # of an evaluated arm
               )->list: # items
     "What the tuned model of an arm answered."
-    from hala.core.text import read_jsonl
+    from hala.core.tables import read_jsonl
     return read_jsonl(p.folder(ANSWERS)/'items.jsonl')
 
 def against(plans:dict # of `arm_plans`

@@ -13,7 +13,8 @@ from .pipeline import runs_folder
 from .provenance import of_run
 from .recipe import HalaError
 from .store import Table, manifest, read_rows
-from .text import content, read_jsonl
+from .tables import read_jsonl
+from .text import content
 from .view import tables
 
 # %% auto #0

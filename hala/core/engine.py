@@ -18,7 +18,8 @@ from transformers import GenerationConfig
 from transformers.utils import logging
 from .recipe import HalaError
 from .store import Answers, Table, key_of, once, part_name, path_code, row_key, share_out, slices, weights
-from .text import Shape, ask, chat, translate_records, translate_texts, worst
+from .tables import Shape, translate_records
+from .text import ask, chat, translate_texts, worst
 
 # %% auto #0
 __all__ = ['BYTES', 'Output', 'PASSES', 'TRIES', 'LONGEST_PAUSE', 'ONE', 'WORDS', 'ACCOUNT', 'MENDED', 'FIRST', 'FLOOR',

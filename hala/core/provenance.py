@@ -11,7 +11,7 @@ from .pipeline import RESULTS, results
 from .recipe import HalaError
 from . import store
 from .store import canonical, key_of, manifest
-from .text import read_tables
+from .tables import read_tables
 
 # %% auto #0
 __all__ = ['KEY', 'artifacts', 'of_run', 'story', 'trace_artifact', 'rows_like', 'trace_row', 'intervals', 'counted',

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 from .recipe import HalaError, Most
 from .store import once
-from .text import ARABIC, LETTERS, MASK, POLICY, arabic_share, ask, chat, cut_short, protect, read_jsonl, spans_of, structure
+from .tables import POLICY, read_jsonl
+from .text import ARABIC, LETTERS, MASK, arabic_share, ask, chat, cut_short, protect, spans_of, structure
 
 # %% auto #0
 __all__ = ['JUDGES', 'MARKS', 'DIGITS', 'FOLDED', 'SHARE', 'OPENS', 'LABEL', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST', 'POLITE',

@@ -108,11 +108,11 @@ class Folder:
     code: str = 'translate' # policy for a field that holds a program; 'drop': its conversation is rejected
     def load(self)->list: # rows
         "The rows of every file, in the order of their names."
-        from hala.core import text
+        from hala.core import tables
         path = Path(self.path).expanduser()
         name = '/'.join(['…', *path.parts[-2:]]) if path.is_absolute() else self.path # rows and cards travel; where this machine keeps them does not
-        records = flat(text.read_tables(path, self.limit), self.columns)
-        rows = text.table_rows(records, self.columns, name, self.licence, where=f'Folder({self.path!r})')
+        records = flat(tables.read_tables(path, self.limit), self.columns)
+        rows = tables.table_rows(records, self.columns, name, self.licence, where=f'Folder({self.path!r})')
         return sorted_out(rows, '', self.validation, self.without, self.code)
 
 # %% ../../nbs/core/recipe.ipynb #30439175
@@ -131,10 +131,10 @@ class Hub:
     code: str = 'translate' # as in Folder
     def load(self)->list: # rows
         "The rows of the split, streamed."
-        from hala.core import text
-        records, revision = text.read_hub(self.id, self.config, self.split, self.revision, self.limit)
+        from hala.core import tables
+        records, revision = tables.read_hub(self.id, self.config, self.split, self.revision, self.limit)
         source = f'{self.id}:{self.split}' if self.split in ('validation', 'test') else self.id # row 0 of each is another row
-        rows = text.table_rows(flat(records, self.columns), self.columns, source, self.licence, where=f'Hub({self.id!r})', revision=revision)
+        rows = tables.table_rows(flat(records, self.columns), self.columns, source, self.licence, where=f'Hub({self.id!r})', revision=revision)
         return sorted_out(rows, self.split, self.validation, self.without, self.code)
 
 # %% ../../nbs/core/recipe.ipynb #44528a81
@@ -149,8 +149,8 @@ class Questions:
     revision: str | None = None
     def load(self)->list: # questions
         "The questions of the subject's test split. HalaError naming the first whose answer is none of its choices."
-        from hala.core import text
-        records, _ = text.read_hub(self.id, self.config, 'test', self.revision, 0)
+        from hala.core import tables
+        records, _ = tables.read_hub(self.id, self.config, 'test', self.revision, 0)
         if (odd := next((n for n, r in enumerate(records) if not 0 <= r['answer'] < len(r['choices'])), None)) is not None:
             raise HalaError(f"{self.id}, {self.config}, row {odd}: answer {records[odd]['answer']} is none of its {len(records[odd]['choices'])} choices")
         def split(n): return 'validation' if seed_for(1, 'sources', f'{self.config}:{n}')/2**31 < self.validation else 'test'
@@ -168,8 +168,8 @@ class Side:
     revision: str | None = None # as of Hub
     def read(self)->tuple: # (dicts, commit id; None of a folder)
         "Its records. HalaError where they cannot be had."
-        from hala.core import text
-        if not Path(self.id).expanduser().is_dir(): return text.read_hub(self.id, self.config, self.split, self.revision, 0)
+        from hala.core import tables
+        if not Path(self.id).expanduser().is_dir(): return tables.read_hub(self.id, self.config, self.split, self.revision, 0)
         from datasets import load_dataset
         try: return list(load_dataset(str(Path(self.id).expanduser()), self.config or None, split=self.split, streaming=True)), None
         except (ValueError, OSError) as e: raise HalaError(f'{self.id}: no configuration {self.config!r} with a split {self.split!r} ({e})') from None

@@ -12,8 +12,8 @@ from pathlib import Path
 from .pipeline import plan
 from .recipe import HalaError, Translator
 from .serve import model_folder, python_with_vllm, pythons
-from .text import (POLICY, THINK, Shape, arabic_share, defect, handled, protect, read_records, read_tables, shape_of, slots,
-                            translate_records, unreadable, write_table)
+from .tables import POLICY, THINK, Shape, defect, handled, read_records, read_tables, shape_of, slots, translate_records, write_table
+from .text import arabic_share, protect, unreadable
 from .view import agreement, agreement_table, read_marks
 from .workers import add_devices, apart, settle_devices
 
@@ -27,7 +27,7 @@ __all__ = ['DENIES', 'DENIED', 'VOWELS', 'MEANING', 'APART', 'SAMPLE', 'turns', 
 
 # %% ../../nbs/core/translating.ipynb #66c12686
 def turns(values:list, # of a record's columns
-          policy:dict=POLICY # who is translated, see `core.text`
+          policy:dict=POLICY # who is translated, see `core.tables`
          )->list: # (column, role, text), in order
     "The texts of a record that a translation changes, without thoughts that it does not."
     silent = handled('think', policy) != 'translate'
@@ -104,7 +104,7 @@ def read_terms(path:str # file with a term on each line; '': none
     return tuple(dict.fromkeys(t.strip() for t in lines if t.strip()))
 
 def read_policy(text:str # 'ROLE=HOW,…', e.g. 'system=copy,think=drop'
-               )->dict: # as core.text.POLICY
+               )->dict: # as core.tables.POLICY
     "Who is translated, copied or dropped. HalaError where that cannot be read."
     pairs = [tuple(x.strip() for x in part.split('=')) for part in text.split(',') if part.strip()]
     for pair in pairs:
@@ -281,7 +281,7 @@ def translated(records:list, shape:Shape, # as read
         return why or why_not(pairs, d.finish, keep, most) or why_untrue(pairs)
     return [(d, reason(r, d)) for r, d in zip(records, done)]
 
-def rejected(record:dict, done, reason:str, # as it came; of core.text.Done
+def rejected(record:dict, done, reason:str, # as it came; of core.tables.Done
              shape:Shape
             )->dict: # for the file of the rejects
     "A record with its source, its output and the reason."

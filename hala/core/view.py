@@ -10,7 +10,8 @@ from pathlib import Path
 from .pipeline import plan
 from .recipe import HalaError
 from .store import Table, key_of, parquet
-from .text import conversation, read_jsonl, read_tables, row, spans_of
+from .tables import conversation, read_jsonl, read_tables
+from .text import row, spans_of
 
 # %% auto #0
 __all__ = ['COLUMNS', 'COLOURS', 'LAYOUT', 'BODY', 'STATE', 'FILTER', 'LIST', 'DETAIL', 'MOVE', 'MARKS', 'KEYS', 'STYLE',
