@@ -109,6 +109,7 @@ def translated(job:Job, # artifact `01_compress`
             back += translate_rows(e, tests, b.reverse, c.max_tokens, label)
     return found, back
 
+# %% ../nbs/01_compress.ipynb #0bb6c203
 def scores_back(back:list, # translations into English, of several models
                 answers:dict # id -> English
                )->tuple: # (metrics; dicts id, model, task and the scores of each row)

@@ -15,6 +15,15 @@ from websocket import create_connection
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 WAIT = 120    # seconds for one answer: other work may share the cores
+# the letters of a text within an element, from left to right, as they are painted
+ORDER = '''(root, text) => {
+    const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT), at = []; let all = '';
+    for (let node; node = walk.nextNode();) for (let i = 0; i < node.data.length; i++) { all += node.data[i]; at.push([node, i]); }
+    const start = all.indexOf(text), range = document.createRange();
+    return [...text].map((letter, k) => {
+        const [node, i] = at[start + k]; range.setStart(node, i); range.setEnd(node, i + 1); return [range.getClientRects()[0].left, letter];
+    }).sort((a, b) => a[0] - b[0]).map(x => x[1]).join('');
+}'''
 
 
 class Browser:

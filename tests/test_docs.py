@@ -29,15 +29,6 @@ WRONG = f'''(() => {{
 }})()'''
 
 
-# the letters of a text within an element, from left to right, as they are painted
-ORDER = '''(root, text) => {
-    const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT), at = []; let all = '';
-    for (let node; node = walk.nextNode();) for (let i = 0; i < node.data.length; i++) { all += node.data[i]; at.push([node, i]); }
-    const start = all.indexOf(text), range = document.createRange();
-    return [...text].map((letter, k) => {
-        const [node, i] = at[start + k]; range.setStart(node, i); range.setEnd(node, i + 1); return [range.getClientRects()[0].left, letter];
-    }).sort((a, b) => a[0] - b[0]).map(x => x[1]).join('');
-}'''
 # words of running text that end beyond the edge, where the page does not scroll
 CUT = '''[...document.querySelectorAll('article :is(p, li) code, article :is(h1, h2, h3)')]
     .filter(e => e.getClientRects().length && !e.closest('table') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.textContent.slice(0, 60))'''
@@ -247,7 +238,7 @@ def test_words_stand_in_the_order_in_which_they_are_read(site, pages):
         row = "[...document.querySelectorAll('article td')].find(c => c.textContent.includes('FP8') && c.textContent.includes('chrF++'))"
         assert left(row, 'FP8') > left(row, 'chrF'), 'the name comes before the bracket'
         found = b.evaluate(f"""[...document.querySelectorAll('article :is(td, p)')].filter(e => e.textContent.includes('chrF++'))
-            .map(e => ({ORDER})(e, 'chrF++'))""")
+            .map(e => ({browser.ORDER})(e, 'chrF++'))""")
         assert set(found) == {'chrF++'} and len(found) > 4
         sign = """(() => { const link = [...document.querySelectorAll('article a.download')].find(a => a.textContent == 'Apache-2.0');
             const range = document.createRange(); range.selectNodeContents(link.nextSibling); range.setEnd(link.nextSibling, 1);

@@ -5,7 +5,7 @@ import socket
 import time
 
 import pytest
-from browser import CHROMIUM, Browser
+from browser import CHROMIUM, ORDER, Browser
 from conftest import made
 from hala.core.metrics import accuracy
 from hala.core.recipe import HalaError
@@ -225,16 +225,6 @@ def test_agreement_counts_what_people_said():
         hits, wrong = [m for m in marks if hit(m)], [m for m in marks if m['mark'] != 'good']
         assert found[name]['precision'] == accuracy([m['mark'] != 'good' for m in hits])
         assert found[name]['recall'] == accuracy([bool(hit(m)) for m in wrong])
-
-
-ORDER = '''(root, text) => {    // the letters of a text from left to right, as they are painted
-    const walk = document.createTreeWalker(root, NodeFilter.SHOW_TEXT), at = []; let all = '';
-    for (let node; node = walk.nextNode();) for (let i = 0; i < node.data.length; i++) { all += node.data[i]; at.push([node, i]); }
-    const start = all.indexOf(text), range = document.createRange();
-    return [...text].map((letter, k) => {
-        const [node, i] = at[start + k]; range.setStart(node, i); range.setEnd(node, i + 1); return [range.getClientRects()[0].left, letter];
-    }).sort((a, b) => a[0] - b[0]).map(x => x[1]).join('');
-}'''
 
 
 @needs_chromium

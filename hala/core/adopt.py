@@ -162,6 +162,7 @@ def adopt(p:Plan, # of a size
     write_json(p.run/'adopted.json', {**adopted_by(p.run), artifact: key})
     return home/key
 
+# %% ../../nbs/core/adopt.ipynb #bb5d8b22
 def model_of(id:str, artifact:str, stage:str # as given; the last as it was named
             )->tuple: # (folder, commit or None)
     "A folder, or a model of the hub. HalaError where it is neither."

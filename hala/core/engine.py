@@ -285,6 +285,7 @@ def came_to(at:Endpoint, r, # httpx.Response
     except ValueError: return most
     return at.cost(*used) if used else most
 
+# %% ../../nbs/core/engine.ipynb #ece217f2
 def ask_server(e, # engine `Openai`
                path:str, body:dict, # e.g. 'chat/completions'; of the request
                read # function of a reply -> answer, or Refused
@@ -381,6 +382,7 @@ def asked_together(e:Openai, # engine
             raise
     return out
 
+# %% ../../nbs/core/engine.ipynb #5b854341
 def land(e:Openai, # engine
          flying:dict, # future -> index of its request
          out:list # gets answers, and Refused
@@ -395,6 +397,7 @@ def land(e:Openai, # engine
     e.understood |= bool(found)
     return found, refused, ends
 
+# %% ../../nbs/core/engine.ipynb #73529d6f
 def score_remotely(e:Openai, # engine
                    prompts:list, continuations:list, # messages or texts; texts
                    told, arrived # as of `asked_together`
@@ -418,7 +421,6 @@ def score_remotely(e:Openai, # engine
                            lambda done, total: told(len(once)+done, len(once)+total), lambda some: arrived({left[k][0]: x for k, x in some.items()}))
     for (i, _), x in zip(left, found): out[i] = [math.nan] if isinstance(x, Refused) else x
     return out
-
 
 # %% ../../nbs/core/engine.ipynb #8cc9a01f
 FLOOR = 0, 32 # of vLLM: what came before was never compared with transformers
@@ -638,6 +640,7 @@ def kept_answers(e:Kept, # engine
         asked = lost
     return answers
 
+# %% ../../nbs/core/engine.ipynb #6ccb9f3d
 def ask_for(e:Kept, # engine
             kind:str, # 'generate' or 'score'
             sampling:Sampling|None,

@@ -252,6 +252,7 @@ def untranslated_run(p:Pair)->float:
         most = max(most, len(words) if heading or SMALL.search(run) else 0, 3 if any(small) and not any(named) else 0)
     return float(most)
 
+# %% ../../nbs/core/quality.ipynb #633c602d
 def other_script(p:Pair)->float:
     "Letters of a script that neither side should have."
     return float(more(FOREIGN, p))

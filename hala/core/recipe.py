@@ -494,6 +494,7 @@ TRANSLATION_TESTS = (
     *(References('cais/mmlu (also a benchmark)', *(Side(id, 'question', subject) for id in ('cais/mmlu', 'MBZUAI/human_translated_arabic_mmlu')), limit=9)
       for subject in MMLU))
 
+# %% ../../nbs/core/recipe.ipynb #16fc8d30
 def published(base:Pretrained # what the size starts from
              )->Sources: # of the family `hala`
     "The published sources."

@@ -738,6 +738,7 @@ def collect(self:Answers,
         if missing := [i for i, k in enumerate(keys) if k not in elsewhere and k not in j.answers]: ask(missing, keep)
     self._part(name, keys, work)
 
+# %% ../../nbs/core/store.ipynb #f86b4ba6
 @patch
 def _part(self:Answers, name:str, keys:list, work):
     "A part under its lock: `work` (log, journal, keys that stand elsewhere) is done on it, then it is sealed and its log taken away."

@@ -329,6 +329,7 @@ def do_translate(a # parsed arguments
         print(f'{out[0]}' + (f'\n{out[1]}' if lost else ''))
     print('\n'.join([funnel([why for _, why in done]), *bill]))
 
+# %% ../../nbs/core/translating.ipynb #43b3ee42
 def kept_engine(rows:Path, name:str, model # as of core.engine
                ): # context manager of an engine
     "An engine that keeps its answers; torch is imported here, not with the command line."
@@ -475,6 +476,7 @@ def add_translate(verbs # of argparse
     p.add_argument('--recipes', default='', metavar='FILE.py', help='a file that adds families and sizes')
     p.set_defaults(do=do_translate, processes=0)
 
+# %% ../../nbs/core/translating.ipynb #b24007f6
 def add_check(verbs # of argparse
              )->None:
     "The verb `check`."
