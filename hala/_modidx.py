@@ -828,6 +828,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'hala.core.translating.do_check': ('core/translating.html#do_check', 'hala/core/translating.py'),
                                        'hala.core.translating.do_translate': ( 'core/translating.html#do_translate',
                                                                                'hala/core/translating.py'),
+                                       'hala.core.translating.doubts': ('core/translating.html#doubts', 'hala/core/translating.py'),
                                        'hala.core.translating.engine_of': ('core/translating.html#engine_of', 'hala/core/translating.py'),
                                        'hala.core.translating.free': ('core/translating.html#free', 'hala/core/translating.py'),
                                        'hala.core.translating.funnel': ('core/translating.html#funnel', 'hala/core/translating.py'),

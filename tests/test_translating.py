@@ -7,6 +7,8 @@ from test_bad_input import refused
 
 from hala.cli import main
 from hala.core import engine
+from hala.core.quality import doubt
+from hala.core.recipe import recipe
 from hala.core.tables import read_tables, write_table
 from hala.core.text import content
 from hala.core.world import reference, toy
@@ -173,6 +175,8 @@ def test_what_a_record_is_among_others(model, capsys):
     main(['check', str(model/'p.jsonl'), '--judge', 'embed', '--best', '.75', '--rejects', str(model/'doubted.jsonl')])
     assert read_tables(model/'doubted.jsonl') == [dict(id=3, en=pairs[3][0], ar=pairs[3][1], reason='judge')]
     with pytest.raises(SystemExit, match='--best 8: a share'): main(['check', str(model/'p.jsonl'), '--best', '8'])
+    with pytest.raises(SystemExit, match='--judge xent opens a model'): main(['check', str(model/'p.jsonl'), '--judge', 'xent'])
+    with pytest.raises(SystemExit, match='--judge-model goes with'): main(['check', str(model/'p.jsonl'), '--judge-model', 'x/y'])
     with pytest.raises(SystemExit, match='both name'): main(['check', str(model/'p.jsonl'), '--keep', str(model/'x.jsonl'), '--rejects', str(model/'x.jsonl')])
 
 
@@ -210,3 +214,15 @@ def test_a_stage_stops_above_a_rate(tmp_path):
 def test_nothing_is_written_over(tmp_path):
     write_table(tmp_path/'p.jsonl', [dict(en='Hi', ar='مرحبا')])
     assert 'there already' in refused('check', tmp_path/'p.jsonl', '--keep', tmp_path/'p.jsonl')
+
+
+@pytest.mark.parametrize('judge', ['llm', 'xent'])
+def test_a_judge_that_opens_a_model(model, monkeypatch, judge):
+    "Asked as the published recipe asks, through the engine itself."
+    monkeypatch.setitem(engine.ENGINES, 'hf', engine.Hf)
+    pairs = [(e, PAIRS[e]) for e in list(PAIRS)[:12]]
+    write_table(model/'p.jsonl', [dict(id=n, en=e, ar=a) for n, (e, a) in enumerate(pairs)])
+    main(['check', str(model/'p.jsonl'), '--judge', judge, '--judge-model', str(model/'model'), '--best', '.5', '--rejects', str(model/'doubted.jsonl')])
+    with engine.engine('hf', model/'model') as e: scores = doubt(judge, e, *zip(*pairs), recipe('1.2B').bilingual)
+    worst = sorted(range(12), key=lambda n: -scores[n])[:6]
+    assert [r['id'] for r in read_tables(model/'doubted.jsonl')] == sorted(worst) and len(set(scores)) == 12

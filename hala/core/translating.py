@@ -10,7 +10,7 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 from .pipeline import plan
-from .recipe import HalaError, Translator
+from .recipe import HalaError, Translator, recipe
 from .serve import model_folder, python_with_vllm, pythons
 from .tables import POLICY, THINK, Shape, defect, handled, read_records, read_tables, shape_of, slots, translate_records, write_table
 from .text import arabic_share, protect, unreadable
@@ -18,12 +18,13 @@ from .view import agreement, agreement_table, read_marks
 from .workers import add_devices, apart, settle_devices
 
 # %% auto #0
-__all__ = ['DENIES', 'DENIED', 'VOWELS', 'MEANING', 'APART', 'SAMPLE', 'turns', 'side_by_side', 'why_not', 'negation_lost',
-           'countries', 'country_exchanged', 'why_untrue', 'read_terms', 'read_policy', 'aligned', 'funnel', 'free',
-           'write_whole', 'thresholds', 'said_of', 'read_questions', 'repeated', 'screened', 'need_screens',
-           'translator', 'numbers_of', 'engine_of', 'go_where_vllm_is', 'told', 'translated', 'rejected', 'with_reason',
-           'need_records', 'do_translate', 'kept_engine', 'spent', 'before_after', 'spread', 'characters', 'measured',
-           'plan_lines', 'pair_columns', 'checked', 'do_check', 'add_screens', 'add_translate', 'add_check']
+__all__ = ['DENIES', 'DENIED', 'VOWELS', 'MEANING', 'JUDGES', 'OPENED', 'SAMPLE', 'turns', 'side_by_side', 'why_not',
+           'negation_lost', 'countries', 'country_exchanged', 'why_untrue', 'read_terms', 'read_policy', 'aligned',
+           'funnel', 'free', 'write_whole', 'thresholds', 'said_of', 'read_questions', 'repeated', 'doubts', 'screened',
+           'need_screens', 'translator', 'numbers_of', 'engine_of', 'go_where_vllm_is', 'told', 'translated',
+           'rejected', 'with_reason', 'need_records', 'do_translate', 'kept_engine', 'spent', 'before_after', 'spread',
+           'characters', 'measured', 'plan_lines', 'pair_columns', 'checked', 'do_check', 'add_screens',
+           'add_translate', 'add_check']
 
 # %% ../../nbs/core/translating.ipynb #66c12686
 def turns(values:list, # of a record's columns
@@ -147,7 +148,8 @@ def write_whole(path:Path, # as of `free`
     finally: aside.unlink(missing_ok=True)
 
 # %% ../../nbs/core/translating.ipynb #9afb8844
-APART = ('embed', 'language', 'proportion') # of core.quality.JUDGES, those that open no model of a recipe
+JUDGES = ('embed', 'language', 'proportion', 'llm', 'xent') # of core.quality
+OPENED = ('llm', 'xent') # those that open a model
 
 def thresholds(most # of a recipe
               )->dict: # name of a check -> the most that is allowed
@@ -183,14 +185,23 @@ def repeated(reasons:list, # of pairs; None: kept
     for n, (i, lead) in zip(at, enumerate(first)): out[n] = 'duplicate' if lead != i else None
     return out
 
+def doubts(a, english:list, arabic:list # parsed arguments: judge, judge_model; pairs
+          )->list: # one a pair, lower is better
+    "What a judge thinks of pairs, with the prompts of the published recipe."
+    from hala.core.engine import default_engine, engine
+    from hala.core.quality import doubt
+    b = recipe('1.2B').bilingual
+    if a.judge not in OPENED: return doubt(a.judge, None, english, arabic, b)
+    with engine(default_engine(), model_folder(a.judge_model, '--judge-model')) as e: return doubt(a.judge, e, english, arabic, b)
+
 def screened(reasons:list, # of records; None: kept
              english:list, arabic:list, # what they say
-             a, # parsed arguments: unique, judge, best
+             a, # parsed arguments: unique, judge, judge_model, best
              questions:dict # of `read_questions`
             )->list: # reasons
     "Which kept records a benchmark, an earlier record or a judge speaks against."
     if not (a.unique or a.judge or questions): return reasons
-    from hala.core.quality import contaminated, doubt, keep_best
+    from hala.core.quality import contaminated, keep_best
     out = list(reasons)
     def kept(): return [n for n, why in enumerate(out) if not why]
     for side, texts in ((english, questions.get('en')), (arabic, questions.get('ar'))):
@@ -199,16 +210,17 @@ def screened(reasons:list, # of records; None: kept
     out = repeated(out, english, a.unique) if a.unique else out
     if a.judge:
         at = kept()
-        for n, good in zip(at, keep_best(doubt(a.judge, None, [english[n] for n in at], [arabic[n] for n in at], None), a.best)):
+        for n, good in zip(at, keep_best(doubts(a, [english[n] for n in at], [arabic[n] for n in at]), a.best)):
             if not good: out[n] = 'judge'
     return out
 
 def need_screens(a # parsed arguments
                 )->None:
-    "HalaError where a share is none."
+    "HalaError where a share is none, or a judge and its model do not go together."
     for option, value in (('--unique', a.unique), ('--best', a.best)):
         if not 0 <= value <= 1: raise HalaError(f'{option} {value:g}: a share, from 0 to 1')
-
+    if a.judge in OPENED and not a.judge_model: raise HalaError(f'--judge {a.judge} opens a model: name it with --judge-model, e.g. Qwen/Qwen2.5-3B-Instruct')
+    if a.judge_model and a.judge not in OPENED: raise HalaError(f'--judge-model goes with --judge {" or ".join(OPENED)}')
 
 # %% ../../nbs/core/translating.ipynb #c324b3e6
 def translator(model:str, # id or folder; '': the current translator of a size
@@ -445,7 +457,8 @@ def add_screens(p # parser of a verb
     p.add_argument('--policy', default='', metavar='ROLE=HOW,…', help='what is translated, copied or dropped, e.g. system=copy,think=drop')
     p.add_argument('--unique', type=float, default=0., metavar='SHARE', help='reject what shares as much of its English, e.g. .8, with an earlier record')
     p.add_argument('--benchmarks', default='', metavar='FILE_OR_FOLDER', help='reject what holds a question of these, in either language')
-    p.add_argument('--judge', choices=APART, default='', help='keep those that it thinks best of')
+    p.add_argument('--judge', choices=JUDGES, default='', help='keep those that it thinks best of')
+    p.add_argument('--judge-model', default='', metavar='ID_OR_FOLDER', help='of llm: a chat model; of xent: a translator of both directions')
     p.add_argument('--best', type=float, default=.8, metavar='SHARE', help='how many of them (default: .8)')
 
 def add_translate(verbs # of argparse
