@@ -66,7 +66,7 @@ def test_id_neither_folder_nor_reachable(tmp_path):
 
 
 @pytest.mark.parametrize('name, data, says', [
-    ('a.jsonl', b'{"en": "Hi", "ar": "x"}\n', "no column 'english' in record 1; it has en, ar"),
+    ('a.jsonl', b'{"en": "Hi", "ar": "x"}\n', "no column 'english'; there are en, ar"),
     ('a.jsonl', b'{"english": "Hi", "arabic": "x"}\n{"english": \n', 'line 2: not JSON'),
     ('a.jsonl', '{"english": "é"}'.encode('latin-1'), 'line 1: not UTF-8'),
     ('a.jsonl', b'{"english": "Hi", "arabic": "x"}\n'*3 + b'null\n', 'line 4: not an object (null)'), # hala translate would count it, a recipe does not

@@ -5,6 +5,7 @@
 # %% ../../nbs/core/recipe.ipynb #f38cbce0
 from __future__ import annotations
 import ast, hashlib, importlib.util, os, re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 
@@ -62,12 +63,10 @@ LEFT_OUT, CODE_POLICY = {'not English': not_english}, ('translate', 'drop')
 # %% ../../nbs/core/recipe.ipynb #00a3bae1
 def column(record:dict, # of a table
            path:str # 'text', or 'translation.en'
-          ): # what stands there; None where there is no such column
-    "A column, also one inside another."
+          ): # what stands there; nothing stands in nothing
+    "A column, also one inside another. LookupError or TypeError where there is no such column."
     if path in record: return record[path]
-    for name in path.split('.'):
-        if not isinstance(record, dict) or name not in record: return None
-        record = record[name]
+    for name in path.split('.'): record = None if record is None else record[name]
     return record
 
 def flat(records:list, # of a table
@@ -75,7 +74,12 @@ def flat(records:list, # of a table
         )->list: # the same, with a column for every path
     "Columns inside columns, brought to the top."
     inner = [path for _, path in columns if '.' in path]
-    return [{**r, **{path: found for path in inner if (found := column(r, path)) is not None}} for r in records] if inner else records
+    def brought(r):
+        found = {}
+        for path in inner:
+            with suppress(LookupError, TypeError): found[path] = column(r, path)
+        return r | found
+    return list(map(brought, records)) if inner else records
 
 def sorted_out(rows:list, # of a source
                split:str, # of the data set
@@ -87,6 +91,7 @@ def sorted_out(rows:list, # of a source
     if strange := set(without) - set(LEFT_OUT): raise HalaError(f'without={sorted(strange)[0]!r}: known are {", ".join(LEFT_OUT)}')
     if code not in CODE_POLICY: raise HalaError(f'code={code!r}: known are {", ".join(CODE_POLICY)}')
     def settled(r):
+        if r['verdict'] == 'rejected': return r
         said = [m['content'] or '' for m in r['messages_source'] or []]
         program = code == 'drop' and any(map(is_code, said))
         reason = 'code' if program else next((name for name in without if LEFT_OUT[name]('\n'.join(said))), None)

@@ -9,15 +9,15 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from .recipe import HalaError
-from .text import Translated, row, translate_texts, worst
+from .text import LETTERS, Translated, row, translate_texts, unreadable, worst
 
 # %% auto #0
-__all__ = ['TEXTS', 'DEEPEST', 'NEST', 'UNPRINTED', 'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO', 'SHAPES', 'THOUGHT', 'POLICY',
-           'THINK', 'TOOLS', 'ALIKE', 'Record', 'defect', 'ending', 'bytes_of', 'too_deep', 'read_line',
-           'jsonl_records', 'sound', 'read_jsonl', 'read_csv', 'read_parquet', 'read_json', 'read_arrow', 'tables_in',
-           'read_records', 'read_tables', 'conversation', 'table_rows', 'Shape', 'shape_of', 'slots', 'filled',
-           'handled', 'stretches', 'Done', 'translate_records', 'record_done', 'holds', 'arrow_column', 'arrow_table',
-           'write_table', 'read_hub']
+__all__ = ['TEXTS', 'DEEPEST', 'NEST', 'UNPRINTED', 'QUOTED', 'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO', 'SHAPES', 'THOUGHT',
+           'POLICY', 'THINK', 'TOOLS', 'ALIKE', 'Record', 'defect', 'ending', 'bytes_of', 'too_deep', 'read_line',
+           'jsonl_records', 'sound', 'read_jsonl', 'dialect', 'read_csv', 'read_parquet', 'read_json', 'read_arrow',
+           'tables_in', 'read_records', 'read_tables', 'conversation', 'table_rows', 'unspoken', 'printed', 'Shape',
+           'shape_of', 'left_alone', 'slots', 'filled', 'handled', 'whose', 'stretches', 'Done', 'translate_records',
+           'record_done', 'with_source', 'holds', 'arrow_column', 'arrow_table', 'write_table', 'read_hub']
 
 # %% ../../nbs/core/tables.ipynb #5b7d1c07
 class Record(dict):
@@ -99,21 +99,34 @@ def read_jsonl(path:Path # UTF-8 file
     return sound(jsonl_records(path))
 
 # %% ../../nbs/core/tables.ipynb #e901b6b0
+QUOTED = re.compile(r'(?:"(?:[^"]|"")*"|[^\t"][^\t\r\n]*)?(?:\t|\r?\n|\r|\Z)') # a cell of a table that quotes, with what ends it
+
+def dialect(text:str, tabs:bool # of the whole file; whether its name says that tabs part its cells
+           )->dict: # of csv.reader
+    "How cells are parted, and whether a quotation mark holds them together: in a file with tabs it may be no more than a letter."
+    if not tabs: return dict(delimiter=';' if ';' in (head := text.partition('\n')[0]) and ',' not in head else ',')
+    at = 0
+    while at < len(text) and '"' in text and (m := QUOTED.match(text, at)): at = m.end()
+    return dict(delimiter='\t', quoting=csv.QUOTE_MINIMAL if at == len(text) else csv.QUOTE_NONE)
+
 def read_csv(path:Path # UTF-8 file with a header
             )->list: # of dict, and of Record with a reason
-    "The records of a CSV or TSV file; a row with more cells than the header is none. HalaError naming the line that is not UTF-8."
+    "The records of a CSV or TSV file; a row with too many cells is none. HalaError naming a line that is not UTF-8, or a column that is there twice."
     data = bytes_of(path)
     try: text = data.decode()
     except UnicodeDecodeError as e:
         line = data[:e.start].count(10)+1
         raise HalaError(f'{path}, line {line}: not UTF-8; save the file as UTF-8') from None
     csv.field_size_limit(2**31-1) # its own limit is 128 KB a cell
-    table = csv.DictReader(io.StringIO(text, newline=''), delimiter='\t' if ending(path) == '.tsv' else ',')
+    table = csv.DictReader(io.StringIO(text, newline=''), **dialect(text, ending(path) == '.tsv'))
     def one(r):
         if None not in r: return r
         n, more = table.line_num, r.pop(None)
         return Record(r | dict(file=path.name, line=n, raw=more), reason='too many cells',
                       message=f'{path}, line {n}: too many cells ({", ".join(map(repr, more))}); mend or delete the line')
+    try: columns = table.fieldnames or []
+    except csv.Error as e: raise HalaError(f'{path}: not a table ({e})') from None
+    if twice := [c for n, c in enumerate(columns) if c in columns[:n]]: raise HalaError(f'{path}: two columns {twice[0]!r}; rename one')
     try: return [one(r) for r in table]
     except csv.Error as e: raise HalaError(f'{path}: not a table ({e})') from None
 
@@ -128,8 +141,10 @@ def read_parquet(path:Path # file
 
 def read_json(path:Path # UTF-8 file: one list of objects
              )->list: # dicts
-    "The records of a JSON file, as Alpaca comes. HalaError where it is no list of objects."
-    try: records = json.loads(bytes_of(path).decode())
+    "The records of a JSON file, as Alpaca comes, or of JSON Lines of that name. HalaError where it is no list of objects."
+    data = bytes_of(path)
+    if data.lstrip()[:1] == b'{' and b'\n' in data.strip() and not read_line(data.lstrip().partition(b'\n')[0])[1]: return jsonl_records(path)
+    try: records = json.loads(data.decode())
     except (ValueError, RecursionError) as e: raise HalaError(f'{path}: not JSON ({e})') from None
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records): raise HalaError(f'{path}: not a list of objects')
     return records
@@ -187,11 +202,11 @@ SHAREGPT = {'human': 'user', 'gpt': 'assistant'}
 
 def conversation(turns:list # messages in either spelling
                 )->list: # of {role, content}
-    "A conversation in the one spelling used here."
+    "A conversation in the one spelling used here; a turn that is none has no role, and what is no list no turns."
     def message(turn):
-        role = turn.get('role', turn.get('from'))
-        return dict(role=SHAREGPT.get(role, role), content=turn.get('content', turn.get('value')))
-    return [message(t) for t in turns]
+        role, said = turn.get('role', turn.get('from')), turn.get('content', turn.get('value'))
+        return dict(role=SHAREGPT.get(role, role) if isinstance(role, str) else role, content=said)
+    return [message(t) if isinstance(t, dict) else dict(role=None, content=t) for t in turns] if isinstance(turns, list) else []
 
 # %% ../../nbs/core/tables.ipynb #6fa50c50
 def table_rows(records:list, # dicts
@@ -201,19 +216,31 @@ def table_rows(records:list, # dicts
                where:str, # the recipe's field, for the error
                revision:str|None=None # of the data set
               )->list: # rows
-    "Records of a table as rows. HalaError where a column is missing."
-    roles = dict(columns)
+    "Records of a table as rows; what is no text is rejected. HalaError where no record has a column."
+    roles, there = dict(columns), dict.fromkeys(c for r in records for c in r)
     if not records: raise HalaError(f'{where}: no rows')
-    def english(r):
-        if 'messages' in roles: return conversation(r[roles['messages']])
-        return [dict(role=k, content=r[roles[k]]) for k in ('user', 'assistant') if k in roles]
+    if missing := [c for c in roles.values() if c not in there]: raise HalaError(f'{where}: no column {missing[0]!r}; there are {", ".join(map(str, there))}')
     def as_row(n, r):
-        if missing := [c for c in roles.values() if c not in r]:
-            raise HalaError(f'{where}: no column {missing[0]!r} in record {n+1}; it has {", ".join(r)}')
-        split = r[roles['split']] if 'split' in roles else 'train'
-        arabic = r[roles['arabic']] if 'arabic' in roles else None
-        return row(source, str(n), split, english(r), arabic, licence=licence, revision=revision)
+        of = {role: r.get(c) for role, c in roles.items()}
+        said = conversation(of['messages']) if 'messages' in of else [dict(role=k, content=of[k]) for k in ('user', 'assistant') if k in of]
+        why = unspoken(said, of.get('messages')) or ('arabic' in of and unreadable(of['arabic']) or None)
+        if why: said = [dict(role=str(m['role']), content=printed(m['content'])) for m in said]
+        return row(source, str(n), of.get('split') or 'train', said, None if why else of.get('arabic'), licence=licence, revision=revision,
+                   **(dict(verdict='rejected', reason=why) if why else {}))
     return [as_row(n, r) for n, r in enumerate(records)]
+
+def unspoken(said:list, # messages
+             turns # the same as they came
+            )->str|None: # reason; None: all of it is text
+    "Why a conversation is none to learn from. Rows have no place for a call of a tool, and an answer without it would be half a conversation."
+    if not said: return 'no text'
+    if any(isinstance(t, dict) and (t.get('tool_calls') or t.get('function_call')) for t in turns or ()): return 'tool calls'
+    return next((why for m in said if (why := unreadable(m['content']) or (None if isinstance(m['role'], str) else 'roles'))), None)
+
+def printed(value # of a column
+           )->str: # what Parquet can hold
+    "Anything as a text."
+    return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)).encode(errors='backslashreplace').decode()
 
 # %% ../../nbs/core/tables.ipynb #2271c8fa
 class Shape(NamedTuple):
@@ -222,7 +249,7 @@ class Shape(NamedTuple):
     columns: tuple # those that hold text, in the order of a conversation
 
 TURNS = 'messages', 'conversations', 'conversation'
-WHO = {'system': 'system', 'system_prompt': 'system', 'instruction': 'user', 'input': 'user', 'prompt': 'user', 'question': 'user',
+WHO = {'system': 'system', 'system_prompt': 'system', 'instruction': 'user', 'input': 'user', 'context': 'user', 'prompt': 'user', 'question': 'user',
        'output': 'assistant', 'completion': 'assistant', 'response': 'assistant', 'answer': 'assistant', 'chosen': 'assistant', 'rejected': 'assistant'}
 SHAPES = (('preference', ({'chosen'}, {'rejected'})), ('alpaca', ({'instruction'}, {'output', 'response'})),
           ('prompt/completion', ({'prompt', 'question'}, {'completion', 'response', 'answer'})))
@@ -231,20 +258,26 @@ def shape_of(records:list, # dicts
              fields:tuple=() # columns that hold text; (): found out
             )->Shape:
     "The shape of a table. HalaError where it is none of those known."
-    records = list(islice((r for r in records if not defect(r)), 100))
-    columns = list(dict.fromkeys(c for r in records for c in r))
+    columns, records = list(dict.fromkeys(c for r in records if not defect(r) for c in r)), list(islice((r for r in records if not defect(r)), 100))
     if missing := [f for f in fields if f not in columns]: raise HalaError(f'no column {missing[0]!r}; there are {", ".join(map(str, columns))}')
     if fields: return Shape('fields', tuple(fields))
     turns = [c for c in TURNS if any(isinstance(r.get(c), list) for r in records)]
-    named = tuple(c for c in WHO if c in columns)
+    named = *(c for c in WHO if c in columns), *turns[:1]
     for name, needed in SHAPES:
         if all(some & set(columns) for some in needed): return Shape(name, named)
     if turns:
         first = next((t for r in records for t in r.get(turns[0]) or () if isinstance(t, dict)), {})
-        return Shape('sharegpt' if 'from' in first else 'messages', (*(c for c in named if WHO[c] == 'system'), turns[0]))
+        return Shape('sharegpt' if 'from' in first else 'messages', named)
     for c in ('text', 'content'):
         if c in columns: return Shape('text', (c,))
     raise HalaError(f'no known shape has the columns {", ".join(map(str, columns))}; name those that hold text with --columns')
+
+def left_alone(records:list, shape:Shape # dicts; of them
+              )->list: # names of columns
+    "Columns in which words stand that nobody will translate."
+    def worded(v): return isinstance(v, str) and len(LETTERS.findall(v)) > 2
+    some = [r for r in records if not defect(r)][:100]
+    return [c for c in dict.fromkeys(c for r in some for c in r) if c not in shape.columns and sum(worded(r.get(c)) for r in some) > len(some)/2]
 
 # %% ../../nbs/core/tables.ipynb #cc2cf344
 THOUGHT = 'reasoning_content' # what a model thought, beside what it said
@@ -295,13 +328,20 @@ def handled(role:str, # who speaks, or 'think'
     "What is done with what somebody says."
     return policy.get(ALIKE.get(role, role), 'translate')
 
+def whose(path:tuple, role:str, # of a slot
+          columns:tuple, policy:dict # the names of the columns; as POLICY
+         )->str: # what the policy is asked for
+    "The column, where the policy names it; else who speaks."
+    column = columns[path[0]]
+    return column if column in policy and column not in POLICY else WHO.get(column, role) if len(path) == 1 else role
+
 def stretches(text:str, role:str, # one slot
               policy:dict # as POLICY
              )->list|None: # of (text, to translate); None: the slot is dropped
     "What of a slot is translated."
     how = handled(role, policy)
     if how == 'drop': return None
-    if how == 'copy' or not isinstance(text, str): return [(text, how != 'copy')]
+    if how == 'copy' or not isinstance(text, str): return [(text, how != 'copy' and not isinstance(text, (int, float)))] # a number is no text
     think = handled('think', policy)
     if think == 'translate' or '<think>' not in text: return [(text, True)]
     return [(s, not s.startswith('<think>')) for s in THINK.split(text) if s and (think == 'copy' or not s.startswith('<think>'))]
@@ -324,7 +364,7 @@ def translate_records(records:list, # dicts
                      )->list: # of Done
     "Records through a translator."
     found = [[] if defect(r) else slots([r.get(c) for c in shape.columns], (), 'user') for r in records]
-    found = [[(p, WHO.get(shape.columns[p[0]], who) if len(p) == 1 else who, t) for p, who, t in some if t is not None or len(p) > 1] for some in found]
+    found = [[(p, whose(p, who, shape.columns, policy), t) for p, who, t in some if t is not None or len(p) > 1] for some in found]
     planned = [[(p, stretches(t, who, policy)) for p, who, t in some] for some in found]
     said = iter(translate_texts([s for some in planned for _, parts in some for s, go in parts or () if go], generate, **how))
     said = [[(p, parts and [next(said) if go else s for s, go in parts]) for p, parts in some] for some in planned]
@@ -341,10 +381,17 @@ def record_done(record:dict, shape:Shape, # as it came
     texts = {p: None if parts is None else ''.join(str(t.text or '') if isinstance(t, Translated) else t for t in parts)
              if len(parts) != 1 else parts[0].text if isinstance(parts[0], Translated) else parts[0] for p, parts in said}
     columns = dict(zip(shape.columns, filled([record.get(c) for c in shape.columns], texts)))
-    both = {f'{c}_source': record.get(c) for c in shape.columns if c in record} if output == 'both' else {}
     finish = worst(t.finish for t in new)
-    return Done(record | {c: v for c, v in columns.items() if c in record} | both, finish, sum(t.tokens for t in new),
-                tuple(t.way for t in new), reason)
+    changed = record | {c: v for c, v in columns.items() if c in record}
+    return Done(with_source(changed, record, shape) if output == 'both' else changed, finish, sum(t.tokens for t in new), tuple(t.way for t in new), reason)
+
+def with_source(changed:dict, record:dict, # translated; as it came
+                shape:Shape
+               )->dict: # with the English of each column in one that ends in _source
+    "Both sides in one record. A column of that name keeps what it held, as `…_source_before`."
+    there = [c for c in shape.columns if c in record]
+    before = {f'{c}_source_before': record[f'{c}_source'] for c in there if f'{c}_source' in record}
+    return changed | before | {f'{c}_source': record[c] for c in there}
 
 # %% ../../nbs/core/tables.ipynb #3900e397
 def holds(kind, other # arrow types

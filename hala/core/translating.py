@@ -12,13 +12,14 @@ from pathlib import Path
 from .pipeline import plan
 from .recipe import HalaError, Translator, recipe
 from .serve import model_folder, python_with_vllm, pythons
-from .tables import POLICY, THINK, Shape, defect, handled, read_records, read_tables, shape_of, slots, translate_records, write_table
+from .tables import POLICY, THINK, Shape, defect, handled, left_alone, read_records, read_tables, shape_of, slots
+from .tables import translate_records, whose, with_source, write_table
 from .text import arabic_share, protect, unreadable
 from .view import agreement, agreement_table, read_marks
 from .workers import add_devices, apart, settle_devices
 
 # %% auto #0
-__all__ = ['DENIES', 'DENIED', 'VOWELS', 'MEANING', 'JUDGES', 'OPENED', 'SAMPLE', 'turns', 'side_by_side', 'why_not',
+__all__ = ['DENIES', 'DENIED', 'VOWELS', 'MEANING', 'JUDGES', 'OPENED', 'ASKS', 'SAMPLE', 'turns', 'side_by_side', 'why_not',
            'negation_lost', 'countries', 'country_exchanged', 'why_untrue', 'read_terms', 'read_policy', 'aligned',
            'funnel', 'free', 'write_whole', 'thresholds', 'said_of', 'read_questions', 'repeated', 'doubts', 'screened',
            'need_screens', 'translator', 'numbers_of', 'engine_of', 'go_where_vllm_is', 'told', 'translated',
@@ -27,19 +28,21 @@ __all__ = ['DENIES', 'DENIED', 'VOWELS', 'MEANING', 'JUDGES', 'OPENED', 'SAMPLE'
            'add_translate', 'add_check']
 
 # %% ../../nbs/core/translating.ipynb #66c12686
-def turns(values:list, # of a record's columns
-          policy:dict=POLICY # who is translated, see `core.tables`
-         )->list: # (column, role, text), in order
+def turns(record:dict, columns:tuple, # its columns that hold text
+          policy:dict=POLICY, # what is translated, see `core.tables`
+          named:tuple=() # what the policy calls the columns, where it is not so
+         )->list: # (number of the column, role, text), in order
     "The texts of a record that a translation changes, without thoughts that it does not."
     silent = handled('think', policy) != 'translate'
-    found = [(path[0], role, text) for path, role, text in slots(values, (), 'user') if handled(role, policy) == 'translate' and text is not None]
+    found = [(path[0], role, text) for path, role, text in slots([record.get(c) for c in columns], (), 'user')
+             if handled(whose(path, role, named or columns, policy), policy) == 'translate' and not isinstance(text, (int, float, type(None)))]
     return [(c, role, THINK.sub('', t) if silent and isinstance(t, str) else t) for c, role, t in found]
 
-def side_by_side(source:list, target:list, # values of a record's columns, before and after
+def side_by_side(source:tuple, target:tuple, # (record, columns), before and after
                  policy:dict=POLICY # as of `turns`
                 )->tuple: # (pairs of texts, None or why there are none)
     "What was translated, and into what."
-    a, b = turns(source, policy), turns(target, policy)
+    a, b = turns(*source, policy, target[1]), turns(*target, policy)
     if [x[:2] for x in a] != [x[:2] for x in b]: return [], 'roles'
     if not all(isinstance(x[2], str) for x in (*a, *b)): return [], 'not text'
     return [(x[2], y[2]) for x, y in zip(a, b)], None if a else 'no text'
@@ -104,13 +107,14 @@ def read_terms(path:str # file with a term on each line; '': none
     except UnicodeDecodeError: raise HalaError(f'{path}: not UTF-8; give a text file with a term on each line') from None
     return tuple(dict.fromkeys(t.strip() for t in lines if t.strip()))
 
-def read_policy(text:str # 'ROLE=HOW,…', e.g. 'system=copy,think=drop'
+def read_policy(text:str, # 'WHAT=HOW,…', e.g. 'system=copy,think=drop'
+                columns:tuple=() # of the data set
                )->dict: # as core.tables.POLICY
-    "Who is translated, copied or dropped. HalaError where that cannot be read."
+    "What is translated, copied or dropped, by role or column. HalaError where that cannot be read."
     pairs = [tuple(x.strip() for x in part.split('=')) for part in text.split(',') if part.strip()]
     for pair in pairs:
-        if len(pair) != 2 or pair[0] not in POLICY or pair[1] not in ('translate', 'copy', 'drop'):
-            raise HalaError(f'--policy {"=".join(pair)}: write ROLE=HOW, with {", ".join(POLICY)} and translate, copy, drop')
+        if len(pair) != 2 or pair[0] not in (*POLICY, *columns) or pair[1] not in ('translate', 'copy', 'drop'):
+            raise HalaError(f'--policy {"=".join(pair)}: write WHAT=HOW, with {", ".join((*POLICY, *columns))} and translate, copy, drop')
     return POLICY | dict(pairs)
 
 def aligned(rows:list # lists of text
@@ -161,15 +165,20 @@ def said_of(records:list, columns:tuple, # dicts; names
             policy:dict=POLICY # as of `turns`
            )->list: # str
     "What each record says, in one text."
-    return ['\n'.join(t for *_, t in turns([r.get(c) for c in columns], policy) if isinstance(t, str)) for r in records]
+    return ['\n'.join(t for *_, t in turns(r, columns, policy) if isinstance(t, str)) for r in records]
+
+ASKS = ('question', 'prompt', 'query', 'instruction') # columns whose texts count however short
 
 def read_questions(path:str # file or folder of a benchmark's questions; '': none
-                  )->dict: # 'en' and 'ar' -> every text in it of five words or more
+                  )->dict: # 'en' and 'ar' -> its questions, and every other text of five words or more
     "What must not be trained on. HalaError where it cannot be read, or holds no such text."
     if not path: return {}
-    def texts(v): return [v] if isinstance(v, str) else [t for x in (v.values() if isinstance(v, dict) else v if isinstance(v, list) else ()) for t in texts(x)]
-    found = list(dict.fromkeys(t for t in texts(read_tables(Path(path).expanduser())) if len(t.split()) >= 5))
-    if not found: raise HalaError(f'{path}: no text of five words or more in it, so no question of a benchmark')
+    def texts(v, least=5):
+        if isinstance(v, str): return [v] if len(v.split()) >= least else []
+        if isinstance(v, dict): return [t for k, x in v.items() for t in texts(x, 1 if k in ASKS else 5)]
+        return [t for x in v for t in texts(x, least)] if isinstance(v, list) else []
+    found = list(dict.fromkeys(texts(read_tables(Path(path).expanduser()))))
+    if not found: raise HalaError(f'{path}: no column {", ".join(ASKS)} and no text of five words or more in it, so no question of a benchmark')
     return dict(en=[t for t in found if arabic_share(t) < .5], ar=[t for t in found if arabic_share(t) >= .5])
 
 
@@ -289,7 +298,7 @@ def translated(records:list, shape:Shape, # as read
                              window=WINDOW*max_tokens, keep=keep)
     def reason(r, d):
         if d.finish == 'crashed' or d.reason: return lost if d.finish == 'crashed' else d.reason
-        pairs, why = side_by_side(*([x.get(c) for c in shape.columns] for x in (r, d.record)), policy)
+        pairs, why = side_by_side((r, shape.columns), (d.record, shape.columns), policy)
         return why or why_not(pairs, d.finish, keep, most) or why_untrue(pairs)
     return [(d, reason(r, d)) for r, d in zip(records, done)]
 
@@ -297,7 +306,7 @@ def rejected(record:dict, done, reason:str, # as it came; of core.tables.Done
              shape:Shape
             )->dict: # for the file of the rejects
     "A record with its source, its output and the reason."
-    return with_reason(done.record | {f'{c}_source': record.get(c) for c in shape.columns}, reason)
+    return with_reason(with_source(done.record, record, shape), reason)
 
 def with_reason(record:dict, reason:str)->dict: # for the file of the rejects
     "A record and why it was rejected; its own column of that name stays, as `reason_before`."
@@ -325,9 +334,11 @@ def do_translate(a # parsed arguments
     if not a.limit and a.preview: a.limit = 5
     records, shape = need_records(a.what, a.limit, a.columns)
     out = a.preview or a.plan or (free(a.out), free(f'{Path(a.out).expanduser().with_suffix("")}.rejects.jsonl'))
-    p, keep, policy, questions = plan(a.size, a.runs), read_terms(a.keep), read_policy(a.policy), read_questions(a.benchmarks); t = p.recipe.translator
+    p, keep, policy, questions = plan(a.size, a.runs), read_terms(a.keep), read_policy(a.policy, shape.columns), read_questions(a.benchmarks)
+    t = p.recipe.translator
     (name, model), how = engine_of(a, p), (a.prompt or (Translator.prompt if a.model else t.prompt), a.max_tokens or (1024 if a.model else t.max_tokens))
     print(f'{len(records)} records, {shape.name}: {", ".join(shape.columns)}; translator {getattr(model, "model", model)}, engine {name}, prompt {how[0]!r}')
+    if alone := left_alone(records, shape): print(f'not translated: {", ".join(alone)} (--columns names what is)')
     if a.plan: return print(plan_lines(records, shape, measured(records, shape, name, model, *how, keep, policy), a.price))
     with kept_engine(p.runs/p.recipe.family/'rows', name, model) as e:
         done = translated(records, shape, e, *how, keep, a.output, policy, thresholds(p.recipe.corpus.most)); bill = spent(e)
@@ -358,7 +369,7 @@ def before_after(record:dict, done, reason, shape:Shape, # as of `rejected`; Non
                  policy:dict=POLICY # as of `turns`
                 )->str: # lines
     "A record and its translation, text by text."
-    a, b = (turns([x.get(c) for c in shape.columns], policy) for x in (record, done.record))
+    a, b = (turns(x, shape.columns, policy) for x in (record, done.record))
     return '\n'.join([f'{s[1]}: {s[2]}\n  {t[2]}' for s, t in zip(a, b)] + [f'rejected: {reason}' if reason else 'kept'])
 
 # %% ../../nbs/core/translating.ipynb #486800cf
@@ -370,7 +381,7 @@ def spread(records:list, most:int=SAMPLE)->list: # records at equal distances
 
 def characters(records:list, shape:Shape)->tuple: # (texts, of which different, characters of the different ones)
     "How much there is to translate."
-    texts = [x[2] for r in records for x in turns([r.get(c) for c in shape.columns]) if isinstance(x[2], str)]
+    texts = [x[2] for r in records for x in turns(r, shape.columns) if isinstance(x[2], str)]
     return len(texts), len(set(texts)), sum(map(len, set(texts)))
 
 def measured(records:list, shape:Shape, name:str, model, prompt:str, max_tokens:int, keep:tuple, # as of `translated` and `engine_of`
@@ -419,13 +430,13 @@ def pair_columns(records:list, # dicts
         if c not in there: raise HalaError(f'no column {c!r}; there are {", ".join(map(str, there))}: name two with --source and --target')
     return (source,), (target,)
 
-def checked(source:list, target:list, # values of a record's columns, before and after
-            keep:tuple=(), policy:dict=POLICY # as of `why_not`
+def checked(record:dict, source:tuple, target:tuple, # a pair; the columns of its two sides
+            keep:tuple=(), policy:dict=POLICY # as of `why_not` and `turns`
            )->str|None: # reason; None: kept
     "Why a pair is rejected: it is no text, fails a check of 04, or one of meaning."
     for a, b, why in ((source, target, 'empty'), (target, source, 'no source')):
-        if any(y is None and x is not None for x, y in zip(a, b)): return why
-    pairs, why = side_by_side(source, target, policy)
+        if any(record.get(y) is None and record.get(x) is not None for x, y in zip(a, b)): return why
+    pairs, why = side_by_side((record, source), (record, target), policy)
     why = why or next((why for pair in pairs for x in pair if (why := unreadable(x))), None) or why_not(pairs, 'stop', keep)
     if why: return why
     if any(y.strip() and not x.strip() for x, y in pairs): return 'no source'
@@ -438,13 +449,14 @@ def do_check(a # parsed arguments
         from hala.core.quality import MOST
         print(aligned(agreement_table(agreement(read_marks(a.against), MOST))), end='\n\n')
     need_screens(a)
-    records, terms, policy, questions = read_records(Path(a.what).expanduser()), read_terms(a.terms), read_policy(a.policy), read_questions(a.benchmarks)
+    records, terms, questions = read_records(Path(a.what).expanduser()), read_terms(a.terms), read_questions(a.benchmarks)
     if not records: raise HalaError(f'{a.what}: no records in it')
     try: source, target = pair_columns(records, a.source, a.target)
     except HalaError as e: raise HalaError(f'{a.what}: {e}') from None
+    policy = read_policy(a.policy, target)
     if a.keep and a.keep == a.rejects: raise HalaError(f'--keep and --rejects both name {a.keep}: name two files')
     keep, lost = (free(x) if x else None for x in (a.keep, a.rejects))
-    reasons = [defect(r) or checked([r.get(c) for c in source], [r.get(c) for c in target], terms, policy) for r in records]
+    reasons = [defect(r) or checked(r, source, target, terms, policy) for r in records]
     reasons = screened(reasons, said_of(records, source, policy), said_of(records, target, policy), a, questions)
     if keep: write_whole(keep, [r for r, why in zip(records, reasons) if not why], records)
     if lost: write_whole(lost, [with_reason(r, why) for r, why in zip(records, reasons) if why])
@@ -454,7 +466,7 @@ def do_check(a # parsed arguments
 def add_screens(p # parser of a verb
                )->None:
     "What both verbs know of records among others."
-    p.add_argument('--policy', default='', metavar='ROLE=HOW,…', help='what is translated, copied or dropped, e.g. system=copy,think=drop')
+    p.add_argument('--policy', default='', metavar='WHAT=HOW,…', help='which roles or columns are translated, copied or dropped, e.g. system=copy,think=drop')
     p.add_argument('--unique', type=float, default=0., metavar='SHARE', help='reject what shares as much of its English, e.g. .8, with an earlier record')
     p.add_argument('--benchmarks', default='', metavar='FILE_OR_FOLDER', help='reject what holds a question of these, in either language')
     p.add_argument('--judge', choices=JUDGES, default='', help='keep those that it thinks best of')
