@@ -1,8 +1,8 @@
 """What a translator does with spans, and what `hala translate` costs beside the bare engine: `python bench/translator.py [SIZE]` after `hala run`.
 
-Rows: every question of the embedded world's `other` (territories that neither teacher nor translator read sentences about), once as it is and once
-with a sentence behind it that holds code, an address, a formula or a placeholder. Kept: by the recipe's checks. The text around is compared with the
-reference by chrF++, spans taken out of both. Writes docs/results/translator.json."""
+Rows: every question of the embedded world's `other` (territories that neither teacher nor translator read sentences about) with a sentence behind it,
+once one that holds code, an address, a formula or a placeholder, and once one that holds nothing of the kind. Kept: by the recipe's checks. The text
+around is compared with the reference by chrF++, spans taken out of both. Writes docs/results/translator.json."""
 import json
 import sys
 import tempfile
@@ -21,6 +21,7 @@ from hala.core.translating import shape_of, translated
 from hala.core.world import REQUESTS, other, reference
 
 ASKED = [r for r in REQUESTS if spans_of(r[2])]
+(*PLAIN, FIVE), = (r for r in REQUESTS if not spans_of(r[2]))
 
 
 def carrying():
@@ -31,7 +32,7 @@ def carrying():
         for *ends, kept in REQUESTS:
             pair = [s.removesuffix(' '+end.format(p=kept)) for s, end in zip(pair, ends)]
         *ends, kept = ASKED[n % len(ASKED)]
-        out.append(([f'{s} {end.format(p=kept)}' for s, end in zip(pair, ends)], pair))
+        out.append(tuple([f'{s} {end.format(p=p)}' for s, end in zip(pair, some)] for some, p in ((ends, kept), (PLAIN, FIVE))))
     return out
 
 

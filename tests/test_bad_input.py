@@ -9,7 +9,9 @@ from conftest import ROOT, hala
 
 from hala.core import pipeline
 from hala.core.engine import load
-from hala.core.recipe import HalaError
+from hala.core.recipe import Folder, HalaError
+from hala.core.store import read_rows, write_rows
+from hala.core.tables import write_table
 
 OWN = """
 import importlib.util
@@ -105,3 +107,16 @@ def test_full_disk(tmp_path, monkeypatch):
 
 
 def test_strange_name(tmp_path): assert 'name' in refused('status', '--size', 'probe', '--name', '../x', '--runs', tmp_path)
+
+
+def test_odd_values_of_a_source_are_rejected_rows(tmp_path):
+    "Nulls, numbers, half characters and calls of tools: each a row with its reason, that Parquet holds; the others go on."
+    talk = [dict(role='user', content='Hi'), dict(role='assistant', content='Hello')]
+    odd = [talk, None, [*talk, dict(role='user', content=None)], [dict(role='user', content=5)], [dict(role='user', content='a\ud800')], ['Hi'], [],
+           [*talk, dict(role='assistant', content='', tool_calls=[dict(arguments='{}')])], [dict(role='user', content='a\0')], talk]
+    write_table(tmp_path/'a.jsonl', [dict(messages=m) for m in odd])
+    rows = Folder(str(tmp_path/'a.jsonl'), (('messages', 'messages'),)).load()
+    write_rows(tmp_path/'r.parquet', rows)
+    assert [r['reason'] for r in read_rows(tmp_path/'r.parquet')] == [
+        None, 'no text', 'not text', 'not text', 'not Unicode', 'roles', 'no text', 'tool calls', 'control characters', None]
+    assert read_rows(tmp_path/'r.parquet')[4]['messages_source'][0]['content'] == 'a\\ud800'

@@ -13,7 +13,7 @@ from .pipeline import plan
 from .recipe import HalaError, Translator, recipe
 from .serve import model_folder, python_with_vllm, pythons
 from .tables import POLICY, THINK, Shape, defect, handled, left_alone, read_records, read_tables, shape_of, slots
-from .tables import translate_records, whose, with_source, write_table
+from .tables import tables_in, translate_records, whose, with_source, write_table
 from .text import arabic_share, protect, unreadable
 from .view import agreement, agreement_table, read_marks
 from .workers import add_devices, apart, settle_devices
@@ -57,7 +57,8 @@ def why_not(pairs:list, # of texts
     return next((name for x in pairs if (name := failed(measure(*x, finish, keep), most or MOST))), None)
 
 # %% ../../nbs/core/translating.ipynb #58d2c820
-DENIES = re.compile(r"\b(?:not|cannot|never|nothing|nobody|none|neither|nor|without|no(?! (?:longer|more|doubt|matter|wonder|less)\b))\b|n['’]t\b", re.I)
+DENIES = re.compile(r"\b(?:not|cannot|never|nothing|nobody|none|neither|nor|without"
+                    r"|no(?!\.\s?\d|\. of\b| (?:longer|more|doubt|matter|wonder|less)\b))\b|n['’]t\b", re.I)
 DENIED = re.compile('(?<!\\w)[وف]?(?:[أب]?لا|ل[من]|لما|لي?س\\w{0,3}|كلا|[بلو]?غير|سوى|إلا|[بم]?دون|[بل]?عدم|بلا|أبد\\w*|خال\\w{0,2}|عديم\\w?|ي?تعذر'
                     '|ممنوع\\w?|محظور\\w?|مستحيل\\w?|فشل\\w?|رفض\\w?|انعدام|إلغاء|إيقاف|مغلق\\w?)(?!\\w)')
 VOWELS = re.compile('[\u064b-\u0652]')
@@ -317,8 +318,10 @@ def with_reason(record:dict, reason:str)->dict: # for the file of the rejects
 def need_records(path:str, limit:int=0, columns:str='' # file or folder; at most; names with commas between, '': found out
                 )->tuple: # (records, Shape)
     "What is to be translated. HalaError where there is nothing."
-    records = read_records(Path(path).expanduser(), limit)
+    folder = Path(path).expanduser()
+    records = read_records(folder, limit)
     if not records: raise HalaError(f'{path}: no records in it')
+    if folder.is_dir() and len(files := tables_in(folder)) > 1: print(f'{len(files)} files as one table, from {files[0].name} to {files[-1].name}')
     try: return records, shape_of(records, tuple(filter(None, columns.split(','))))
     except HalaError as e: raise HalaError(f'{path}: {e}') from None
 
