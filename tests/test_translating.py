@@ -4,6 +4,8 @@ import json
 import pytest
 from conftest import hala
 from test_bad_input import refused
+from test_endpoint import PAIRS as SPOKEN
+from test_endpoint import serving, speaker
 
 from hala.cli import main
 from hala.core import engine
@@ -226,3 +228,18 @@ def test_a_judge_that_opens_a_model(model, monkeypatch, judge):
     with engine.engine('hf', model/'model') as e: scores = doubt(judge, e, *zip(*pairs), recipe('1.2B').bilingual)
     worst = sorted(range(12), key=lambda n: -scores[n])[:6]
     assert [r['id'] for r in read_tables(model/'doubted.jsonl')] == sorted(worst) and len(set(scores)) == 12
+
+
+def test_what_a_plan_was_answered_is_not_paid_twice(tmp_path, monkeypatch, capsys):
+    "A server's answers to the sample are kept; a second plan asks nobody, and so cannot say how long it takes."
+    monkeypatch.setenv('OPENAI_API_KEY', 'key')
+    texts = list(SPOKEN)[:40]
+    write_table(tmp_path/'in.jsonl', [dict(text=t) for t in texts])
+    with serving(scorer=speaker) as s:
+        words = ['translate', str(tmp_path/'in.jsonl'), '--url', s.url, '--model', 'm', '--prices', '1,1', '--runs', str(tmp_path/'runs')]
+        main([*words, '--plan'])
+        first, n = capsys.readouterr().out.splitlines()[-1].split(), len(s.answered)
+        main([*words, '--plan'])
+        assert len(s.answered) == n == 32 and capsys.readouterr().out.splitlines()[-1].split() == [*first[:-2], '-', first[-1]]
+        main([*words[:2], str(tmp_path/'out.jsonl'), *words[2:]])
+        assert sorted(t.rsplit('\n\n', 1)[1] for t in s.answered) == sorted(texts)

