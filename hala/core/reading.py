@@ -186,7 +186,7 @@ def answers(self:Reading, # a run
 def listed(texts # one text or several
           )->list: # of texts
     "What the user wrote, as a list. HalaError where there is no text in it."
-    texts = [texts] if isinstance(texts, str) else list(texts)
+    texts = [texts] if isinstance(texts, str) or not hasattr(texts, '__iter__') else list(texts)
     if wrong := [t for t in texts if not isinstance(t, str) or not t.strip()]: raise HalaError(f'{wrong[0]!r} is no text; give one or a list of them')
     return texts
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from .pipeline import plan
 from .recipe import HalaError
 from .store import Table, key_of, parquet
-from .tables import conversation, read_jsonl, read_tables
+from .tables import READERS, conversation, read_jsonl, read_tables
 from .text import row, spans_of
 
 # %% auto #0
@@ -87,8 +87,13 @@ def sources_of(what:str, # folder of a run or an artifact, a file of rows, or a 
               )->tuple: # (title, {label: path of a table, or rows})
     "The tables behind a page. HalaError where there are none."
     path = Path(what).expanduser()
-    if not path.exists(): path = plan(what, runs, name).run
-    if path.is_file() and path.suffix != '.parquet': return path.name, {path.name: file_rows(path)}
+    if not path.exists():
+        if path.suffix in READERS or len(path.parts) > 1: raise HalaError(f'{path}: no such file or folder')
+        path = plan(what, runs, name).run
+        if not path.is_dir(): raise HalaError(f'{path}: nothing was made there yet; hala run --size {what} makes it')
+    if path.is_file() and path.suffix != '.parquet':
+        if rows := file_rows(path): return path.name, {path.name: rows}
+        raise HalaError(f'{path}: no records in it')
     if path.is_file(): found = {path.name: path if 'messages_source' in Table(path).files[0][1].schema_arrow.names else file_rows(path)}
     elif (path/'run.json').is_file(): found = run_tables(path.absolute())
     else: found = {f'{path.absolute().parent.name}/{n}': t for n, t in tables(path).items()} if path.is_dir() else {}
