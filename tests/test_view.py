@@ -202,7 +202,8 @@ def test_bad_input_is_one_line(tmp_path):
     (tmp_path/'marks.jsonl').write_text('{"mark": "maybe"}\n')
     (tmp_path/'empty.csv').touch()
     for what, said in [(tmp_path/'cut.parquet', 'damaged'), (tmp_path/'other.csv', 'it has a, b'), (tmp_path, 'no rows to look at'),
-                       ('7M', 'unknown size'), ('none.csv', 'none.csv: no such file'), (tmp_path/'none', 'no such file'), (tmp_path/'empty.csv', 'no records in it')]:
+                       ('7M', 'unknown size'), ('none.csv', 'none.csv: no such file'), (tmp_path/'none', 'no such file'),
+                       (tmp_path/'empty.csv', 'no records in it')]:
         with pytest.raises(HalaError, match=said): write_view(str(what), str(tmp_path/'x.html'))
         (tmp_path/'cut.parquet').unlink(missing_ok=True)
     with pytest.raises(HalaError, match='hala run --size 3M makes it'): write_view('3M', str(tmp_path/'x.html'), runs=str(tmp_path))

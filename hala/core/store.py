@@ -232,11 +232,11 @@ def processor()->str: # its name
     named = [line for line in info.read_text().splitlines() if line.startswith('model name')] if info.exists() else []
     return named[0].split(':', 1)[1].strip() if named else platform.processor()
 
-def machine()->dict: # cpu, cores, memory_gib, gpus
+def machine()->dict: # cpu, simd (which decides how sums are rounded), cores, memory_gib, gpus
     "What this runs on."
     import psutil, torch
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return dict(cpu=processor(), cores=os.cpu_count(), memory_gib=round(psutil.virtual_memory().total/2**30), gpus=gpus)
+    return dict(cpu=processor(), simd=torch.backends.cpu.get_cpu_capability(), cores=os.cpu_count(), memory_gib=round(psutil.virtual_memory().total/2**30), gpus=gpus)
 
 LIBRARIES = ('hala', 'torch', 'transformers', 'tokenizers', 'datasets', 'trl', 'accelerate', 'llmcompressor', 'compressed-tensors',
              'mergekit', 'lighteval', 'sacrebleu', 'pyarrow', 'numpy', 'babel', 'vllm')
