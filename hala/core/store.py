@@ -236,7 +236,8 @@ def machine()->dict: # cpu, simd (which decides how sums are rounded), cores, me
     "What this runs on."
     import psutil, torch
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return dict(cpu=processor(), simd=torch.backends.cpu.get_cpu_capability(), cores=os.cpu_count(), memory_gib=round(psutil.virtual_memory().total/2**30), gpus=gpus)
+    simd = torch.backends.cpu.get_cpu_capability()
+    return dict(cpu=processor(), simd=simd, cores=os.cpu_count(), memory_gib=round(psutil.virtual_memory().total/2**30), gpus=gpus)
 
 LIBRARIES = ('hala', 'torch', 'transformers', 'tokenizers', 'datasets', 'trl', 'accelerate', 'llmcompressor', 'compressed-tensors',
              'mergekit', 'lighteval', 'sacrebleu', 'pyarrow', 'numpy', 'babel', 'vllm')
