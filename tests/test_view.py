@@ -260,3 +260,15 @@ def test_a_telephone_shows_rows_before_filters(pages, browser):
     b.evaluate('$("more").click()')
     assert b.evaluate(f'({place})("reason")')[2] and b.evaluate('$("more").getAttribute("aria-expanded")') == 'true'
     assert b.evaluate('document.documentElement.scrollWidth') <= 390
+
+
+@needs_chromium
+def test_what_two_models_wrote_of_one_id_is_marked_apart(browser, tmp_path):
+    rows = [row('t', '1', 'test', english='Hi', arabic=a, model=m) for m, a in (('float', 'مرحبا'), ('fp8', 'أهلا'))]
+    write_rows(tmp_path/'translations.parquet', rows)
+    b = look(browser, write_view(str(tmp_path/'translations.parquet'), str(tmp_path/'two.html')))
+    b.key('b')
+    marks = [json.loads(line) for line in b.evaluate('exported()').splitlines()]
+    assert [(m['model'], m['mark']) for m in marks] == [('float', 'bad')]
+    (tmp_path/'m.jsonl').write_text('\n'.join(json.dumps(m) for m in [marks[0], marks[0] | dict(model='fp8', mark='good')]))
+    assert [m['mark'] for m in read_marks(tmp_path/'m.jsonl')] == ['bad', 'good']

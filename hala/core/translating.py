@@ -34,9 +34,9 @@ def turns(record:dict, columns:tuple, # its columns that hold text
           named:tuple=() # what the policy calls the columns, where it is not so
          )->list: # (number of the column, role, text), in order
     "The texts of a record that a translation changes, without thoughts that it does not."
-    silent = handled('think', policy) != 'translate'
-    found = [(path[0], role, text) for path, role, text in slots([record.get(c) for c in columns], (), 'user')
-             if handled(whose(path, role, named or columns, policy), policy) == 'translate' and not isinstance(text, (int, float, type(None)))]
+    silent, named = handled('think', policy) != 'translate', named or columns
+    found = [(path[0], whose(path, role, named, {}), text) for path, role, text in slots([record.get(c) for c in columns], (), 'user')
+             if handled(whose(path, role, named, policy), policy) == 'translate' and not isinstance(text, (int, float, type(None)))]
     return [(c, role, THINK.sub('', t) if silent and isinstance(t, str) else t) for c, role, t in found]
 
 def side_by_side(source:tuple, target:tuple, # (record, columns), before and after
@@ -455,7 +455,9 @@ def do_check(a # parsed arguments
     "Judge pairs, and say what is wrong with them."
     if a.against:
         from hala.core.quality import MOST
-        print(aligned(agreement_table(agreement(read_marks(a.against), MOST))), end='\n\n')
+        print(aligned(agreement_table(agreement(read_marks(a.against), MOST))), end='\n\n' if a.what else '\n')
+        if not a.what: return
+    if not a.what: raise HalaError('name the file to check, or marks with --against')
     need_screens(a)
     records, terms, questions = read_records(Path(a.what).expanduser()), read_terms(a.terms), read_questions(a.benchmarks)
     if not records: raise HalaError(f'{a.what}: no records in it')
@@ -514,7 +516,7 @@ def add_check(verbs # of argparse
              )->None:
     "The verb `check`."
     p = verbs.add_parser('check', help='which pairs of English and Arabic are worth keeping')
-    p.add_argument('what', metavar='FILE', help='a file or folder: .jsonl, .json, .parquet, .csv, .tsv')
+    p.add_argument('what', metavar='FILE', nargs='?', default='', help='a file or folder: .jsonl, .json, .parquet, .csv, .tsv')
     p.add_argument('--keep', default='', metavar='OUT', help='write the good ones, every column of them')
     p.add_argument('--rejects', default='', metavar='FILE', help='write the others, with the reason')
     p.add_argument('--source', default='', metavar='COLUMN', help='English (default: en)')

@@ -189,7 +189,7 @@ STATE = r'''
 const $ = id => document.getElementById(id), page = JSON.parse($('rows').textContent), kept = 'hala-view:' + page.key;
 const rows = page.rows.map((values, n) => {
   const r = {n}; page.columns.forEach((c, i) => r[c] = values[i]);
-  r.key = r.table + ':' + r.id; return r;
+  r.key = [r.table, r.id, r.model || ''].join(':'); return r; // two models may have written of one id
 });
 let marks = new Map(), shown = [], at = 0, lost = false, saving = 0;
 try { marks = new Map(Object.entries(JSON.parse(localStorage.getItem(kept) || '{}'))); } catch { lost = true; }
@@ -337,9 +337,9 @@ function judge(mark) {
 const half = (r, k) => r.turns.map(t => ({role: t[0], content: t[k]}));
 function exported() {
   return rows.filter(r => marks.has(r.key)).map(r => {
-    const {mark, messages} = marks.get(r.key), {table, id, source, source_id, verdict, reason, checks} = r;
+    const {mark, messages} = marks.get(r.key), {table, id, source, source_id, model, verdict, reason, checks} = r;
     const texts = {messages_source: half(r, 1), messages: half(r, 2), fixed: messages};
-    return JSON.stringify({id, table, source, source_id, mark, verdict, reason, checks, ...texts}) + '\n';
+    return JSON.stringify({id, table, source, source_id, model, mark, verdict, reason, checks, ...texts}) + '\n';
   }).join('');
 }
 function download() {
@@ -428,7 +428,7 @@ def read_marks(path # exported by the page, or several exports one after the oth
         if m.get('mark') in ('good', 'bad', 'fixed'): continue
         raise HalaError(f'{path}, record {n}: mark is {m.get("mark")!r}, not good, bad or fixed; export marks from the page of hala view')
     if not marks: raise HalaError(f'{path}: no marks in it')
-    return list({(m.get('table'), m.get('id', n)): m for n, m in enumerate(marks)}.values())
+    return list({(m.get('table'), m.get('id', n), m.get('model')): m for n, m in enumerate(marks)}.values())
 
 def rejected_by(mark:dict, # with reason and checks
                 most:dict # name of a check -> the most that is allowed
