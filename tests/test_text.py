@@ -25,7 +25,9 @@ BITS = ['`', '``', '```', '~~~', '\n', '\n```\n', '$', '$$', '\\', '\\(', '\\)',
         'x.py', '.', 'www.', '~/a', '5', '0', 'مرحبا', 'ـ', '\u064b', '\u202b', '\ud800', '\udfff', '\0', '😀', ' ', 'word', 'and/or', '\\u0645', '\\n', '\\"',
         'é',
         'true', ',', ':', '١', '\\begin{b}', '\\end{b}', '$5', '$x ', '[TOOL_CALLS]',
-        '[ARGS]', '[TOOL_RESULTS]', '[/TOOL_RESULTS]', '<a href="', ' autoplay', 'b.tsx']
+        '[ARGS]', '[TOOL_RESULTS]', '[/TOOL_RESULTS]', '<a href="', ' autoplay', 'b.tsx',
+        '<%', '%>', '<?php', '{#', '#}', '\n[x]: /a', '][x]', '[^1]', '[[', '\\emph{', '\\begin{quote}', '\\\\s1\\x', 'C:\\a b\\', '/:id',
+        "''", "'", '$HOME', '$$$', '<|im_start|>', '<CODE>', '{"a": x}', 'a/']
 
 
 def drawn(count, seed, longest=30):
@@ -75,6 +77,58 @@ def test_round_trip_any_character():
     ('[TOOL_CALLS]get[ARGS]{"a": "b c"} [TOOL_RESULTS] 21 degrees[/TOOL_RESULTS] [TOOL_CALLS] none', ['[TOOL_CALLS]get[ARGS]{"a": "b c"}',
      '[TOOL_RESULTS] 21 degrees[/TOOL_RESULTS]', '[TOOL_CALLS]'])])
 def test_kinds(text, spans): same(spans_of(text), spans)
+
+
+@pytest.mark.parametrize('text, spans', [
+    ('<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\nHere.<|im_end|>',
+     ['<|im_start|>user', '<|im_end|>', '<|im_start|>assistant', '<|im_end|>']),
+    ('<|tool_call_start|>[f(x="a b")]<|tool_call_end|>', ['<|tool_call_start|>[f(x="a b")]<|tool_call_end|>']),
+    (r'\begin{document}See $x$ \begin{itemize}\item One\end{itemize}\begin{align}a b\end{align}\end{document}',
+     [r'\begin{document}', '$x$', r'\begin{itemize}', r'\item', r'\end{itemize}', r'\begin{align}a b\end{align}', r'\end{document}']),
+    (r'\begin{figure}[ht]\caption{A \emph{good} $x$}\end{figure} \begin{theorem}[Euler] So.\end{theorem}',
+     [r'\begin{figure}[ht]', r'\caption{', r'\emph{', '}', '$x$', '}', r'\end{figure}', r'\begin{theorem}', r'\end{theorem}']),
+    ('\\section{End}\\footnote{See \\cite{a}\nnow.} \\href{https://a.b}{it} \\emph{$$} $$x$$ \\texttt{a b}',
+     ['\\section{', '}', '\\footnote{', '\\cite{a}', '}', '\\href{https://a.b}{', '}', '\\emph{', '}', '$$x$$', '\\texttt{a b}']),
+    ('Use `git commit\n--amend` and then `git push`.', ['`git commit\n--amend`', '`git push`']), ('- a `b\n- c` d', []), ('a `b\n\nc` ``d\n\ne``', []),
+    ('Press ` once.\n`ls` is `x`', ['`ls`', '`x`']), ('a ``b `c` d', ['`c`']),
+    ("The ``first'' word and ``second'' one, `hello' and `goodbye'.", []),
+    ("``b''`` ``x = ''`` `'a'` `it's`", ["``b''``", "``x = ''``", "`'a'`", "`it's`"]),
+    ('It costs 5$/month or 50$/year, 20$+tax and 30$.', []), ('Make $$$ fast and earn $$$', []), ('cheap $$ good, dear $$ bad $$', []),
+    ('micro$oft and window$', []), ('$ABC$, $area = w$, $$\nx = \\text{if}\n$$, $$5$$', ['$ABC$', '$area = w$', '$$\nx = \\text{if}\n$$', '$$5$$']),
+    ('$HOME, $JAVA_HOME:$PATH, $N_A = 6$, $USD, $US 5', ['$HOME', '$JAVA_HOME', '$PATH', '$N_A = 6$']),
+    (r'Open C:\Program Files\Microsoft Office\root\WINWORD.EXE now.', [r'C:\Program Files\Microsoft Office\root\WINWORD.EXE']),
+    (r'Open C:\Program Files (x86)\Foo 12.0\bin or C:\Documents and Settings\me.', [r'C:\Program Files (x86)\Foo 12.0\bin', r'C:\Documents and Settings\me']),
+    (r'Copy C:\a to D:\b and C:\c, then \\nas\my docs\x.txt.', [r'C:\a', r'D:\b', r'C:\c', r'\\nas\my docs\x.txt']),
+    (r'\\d\\w a \\ \hline', ['\\\\', '\\\\', '\\\\', r'\hline']),
+    ('https://a.org/{owner}/{repo}/x?n={n}, https://{{host}}/a', ['https://a.org/{owner}/{repo}/x?n={n}', 'https://{{host}}/a']),
+    ('/users/{id}/posts, /orders/:id/cancel. src/{n}.py {a}/{b} and/{or} he/she: /:',
+     ['/users/{id}/posts', '/orders/:id/cancel', 'src/{n}.py', '{a}', '{b}', '{or}']),
+    ('[[A]] and '*60 + '\n```\nx y\n```\nThen $$a+b$$ <!-- x --> {"a": "Good"}', ['```\nx y\n```', '$$a+b$$', '<!-- x -->', '{"a": "', '"}']),
+    ('{"a": x} '*60 + '\\begin{a}b\\end{a}', ['\\begin{a}b\\end{a}']),
+    ('[the docs]: https://a.org "Title"\nSee [x][the docs].[^1]\n[^1]: Note.\n[Note]: this is it.',
+     ['[the docs]:', 'https://a.org', '][the docs]', '[^1]', '[^1]']),
+    ('{# a #} {{\n x | y\n}} {{a\n\nb}} <%= a %> <?php b; ?> %ld %@ 5%@ <SCRIPT>a b</script>',
+     ['{# a #}', '{{\n x | y\n}}', '<%= a %>', '<?php b; ?>', '%ld', '%@', '<SCRIPT>a b</script>'])])
+def test_spans_and_prose_beside_them(text, spans):
+    same(spans_of(text), spans)
+    same(restore(*protect(text)), text)
+
+
+@pytest.mark.parametrize('english, arabic', [
+    ('Run `a` and $x$, or [the docs][docs].', 'شغّل`a`و$x$، أو [التوثيق][docs]؟'), ("A ``good'' word, ``two''.", "كلمة ``جيدة'' و``ثنتان''."),
+    ('Open C:\\My Files\\a and \\\\nas\\b c\\d.', 'افتح C:\\My Files\\a؟ و\\\\nas\\b c\\d، ثم'),
+    ('Open src/a/main.py, /usr/bin and C:\\b', 'افتح وsrc/a/main.py و/usr/bin، وC:\\b؟'),
+    ('GET /users/{id}/x or https://a.b/{id}.', 'نفّذ /users/{id}/x، أو https://a.b/{id}؟'), ('GET /a/:id and b', 'نفّذ /a/:idوb'),
+    ('It costs 5$ or 6$.', 'يكلّف 5$ أو 6$.'),
+    ('\\section{The end} \\emph{so} $x$.', '\\section{النهاية} \\emph{هكذا} $x$.'), ('[docs]: https://a.b\nSee $HOME.', '[docs]: https://a.b\nانظر $HOME، ثم'),
+    ('<|im_start|>user\nHi<|im_end|>', '<|im_start|>user\nمرحبا<|im_end|>')])
+def test_spans_are_found_among_arabic(english, arabic): assert intact(english, arabic), (spans_of(english), spans_of(arabic))
+
+
+def test_a_row_of_slashes_takes_no_time():
+    import time
+    start = time.process_time(); spans_of('a/'*150_000)
+    assert time.process_time()-start < 3
 
 
 def test_json():

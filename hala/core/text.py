@@ -9,18 +9,19 @@ from itertools import pairwise
 from typing import NamedTuple
 
 # %% auto #0
-__all__ = ['LETTERS', 'ARABIC', 'MASK', 'ENDING', 'TRIGGER', 'TICKS', 'ONE', 'TWO', 'VARIABLE', 'INLINE', 'MATHS', 'ORDERS',
-           'PROSE', 'BEGIN', 'COMMAND', 'ESCAPE', 'JSON_ESCAPE', 'WHOLE', 'NAMED', 'BARE', 'TAG', 'CLOSERS', 'TOOL',
-           'CALLED', 'ENTITY', 'FORMAT', 'BRACES', 'BEFORE', 'HOST', 'REST', 'DRIVE', 'PATH', 'SITE', 'FILE',
-           'FILE_END', 'OPENING', 'STRING', 'DECODER', 'SPANS', 'SHORT', 'CUTS', 'ENDS', 'LINE', 'DASHES', 'SIGNS',
-           'EMPHASES', 'WORD', 'NUMERALS', 'LINE_ENDS', 'STOP', 'SENTENCE', 'ENDED', 'WAYS', 'LONGEST', 'UNSEEN',
-           'CONTROL', 'PLAIN', 'chat', 'row', 'content', 'ask', 'arabic_share', 'closed', 'code_span', 'dollar_span',
-           'environment', 'backslash_span', 'angle_span', 'tool_span', 'entity_span', 'brace_span', 'percent_span',
-           'mask_span', 'reach_back', 'trimmed', 'mail_span', 'colon_span', 'slash_span', 'dot_span', 'json_spans',
-           'scan', 'terms', 'spans_of', 'protect', 'restore', 'intact', 'masked_pair', 'cut', 'split', 'kind', 'tabled',
-           'structure', 'marked', 'put_back', 'Piece', 'piece', 'renumbered', 'sentences', 'paragraphs', 'apart',
-           'alone', 'cut_short', 'Translated', 'worst', 'unreadable', 'planned', 'rejoined', 'translate_texts',
-           'test_sets']
+__all__ = ['LETTERS', 'ARABIC', 'MASK', 'ENDING', 'TRIGGER', 'TICKS', 'TWO', 'ONE', 'WRAPPED', 'QUOTED', 'VARIABLE', 'INLINE',
+           'SHELL', 'MATHS', 'ORDERS', 'PROSE', 'BEGIN', 'TEXTUAL', 'COMMAND', 'ESCAPE', 'JSON_ESCAPE', 'WORDED',
+           'WHOLE', 'NAMED', 'BARE', 'TAG', 'CLOSERS', 'TOOL', 'CALLED', 'ENTITY', 'LABEL', 'DEFINED', 'FORMAT',
+           'LINES', 'BRACES', 'BEFORE', 'HOST', 'REST', 'SPACED', 'DRIVE', 'SHARE', 'PATH', 'SITE', 'FILE', 'FILE_END',
+           'VALUE', 'OPENING', 'STRING', 'DECODER', 'SPANS', 'SEVERAL', 'SHORT', 'CUTS', 'ENDS', 'LINE', 'DASHES',
+           'SIGNS', 'EMPHASES', 'WORD', 'NUMERALS', 'LINE_ENDS', 'STOP', 'SENTENCE', 'ENDED', 'WAYS', 'LONGEST',
+           'UNSEEN', 'CONTROL', 'PLAIN', 'chat', 'row', 'content', 'ask', 'arabic_share', 'closed', 'code_span',
+           'formula', 'dollar_span', 'environment', 'backslash_span', 'worded_spans', 'angle_span', 'tool_span',
+           'entity_span', 'label_span', 'brace_span', 'percent_span', 'mask_span', 'reach_back', 'glued', 'trimmed',
+           'mail_span', 'colon_span', 'slash_span', 'dot_span', 'json_spans', 'scan', 'terms', 'spans_of', 'protect',
+           'restore', 'intact', 'masked_pair', 'cut', 'split', 'kind', 'tabled', 'structure', 'marked', 'put_back',
+           'Piece', 'piece', 'renumbered', 'sentences', 'paragraphs', 'apart', 'alone', 'cut_short', 'Translated',
+           'worst', 'unreadable', 'planned', 'rejoined', 'translate_texts', 'test_sets']
 
 # %% ../../nbs/core/text.ipynb #a77f06e9
 def chat(text # str, list of messages, or None
@@ -70,50 +71,63 @@ ENDING = (r'(?=[a-zA-Z0-9])(?:txt|md|rst|tex|csv|tsv|jsonl?|ndjson|ya?ml|toml|lo
           r'|c|h|cc|cpp|hpp|cs|go|rs|rb|java|jar|kts?|scala|swift|lua|sh|ps1|sql|sqlite3?|proto|graphql|log|ini|cfg|conf|exe|dll|apk|deb|rpm'
           r'|parquet|npy|npz|pkl|safetensors|gguf|onnx|TXT|MD|CSV|JSON|XML|HTML?|PDF|DOCX?|XLSX?|PPTX?|PNG|JPE?G|GIF|ZIP|MP[34]|EXE|DLL)')
 TRIGGER = re.compile(
-    r'`|~(?=~~)|\$(?=[^\s.,;)])|\\(?=\S)|<(?=[A-Za-z/!?|0-9])|&(?=[#A-Za-z])|\{|\[(?=\s*[\[{"]|TOOL_|AVAIL)|%(?=[%(0-9a-zA-Z.+#-])|@(?=[A-Za-z0-9])'
-    rf'|:(?=//|\\)|/(?=[\w.~%+@-])|\.(?={ENDING}\b|[\w-]+\.[a-z])|⟦(?=[0-9])')
+    r'`|~(?=~~)|\$(?=[^\s.,;)])|\\(?=\S)|<(?=[A-Za-z/!?|0-9%])|&(?=[#A-Za-z])|\{|\[(?=\s*[\[{"]|TOOL_|AVAIL|\^|[^\[\]\n]{1,80}\]:)|\](?=\[[^\[\]\s])'
+    rf'|%(?=[%(0-9a-zA-Z.+#@-])|@(?=[A-Za-z0-9])|:(?=//|\\)|/(?=[\w.~%+@{{:-])|\.(?={ENDING}\b|[\w-]+\.[a-z])|⟦(?=[0-9])')
 
 # %% ../../nbs/core/text.ipynb #f28a48aa
-TICKS, ONE, TWO = re.compile('`+|~+'), re.compile(r'`[^`\n]+`(?!`)'), re.compile('``(?:[^`]|`(?!`))+``(?!`)')
+TICKS, TWO = re.compile('`+|~+'), re.compile(r'``(?:[^`\n]++|\n(?![ \t]*\n)|`(?!`))++``(?!`)')
+ONE, WRAPPED = re.compile(r'`[^`\n]+`(?!`)'), re.compile(r'`(?=\S)[^`\n]+\n(?![ \t]*(?:\n|[-*+>#|][ \t]|\d+[.)][ \t]))[^`\n]*(?<=\S)`(?!`)')
+QUOTED = re.compile(r"\S'(?![\w`'])"), re.compile(r"\S''(?![\w`'])")
 
 def closed(text:str, i:int, after:int, end:int, # where it opens, where to look from, and how far
            closer:str, # what closes it
-           lost:set # closers that do not come again
+           lost:dict # closers that do not come again; at '{' how often JSON was looked for in vain
           )->tuple|None: # (start, end)
     "A span up to what closes it."
     if closer in lost or len(lost) > 50: return None
     at = text.find(closer, after, end)
-    if at < 0: lost.add(closer)
+    if at < 0: lost[closer] = 1
     return (i, at+len(closer)) if at >= 0 else None
 
 def code_span(text, i, low, end, lost)->tuple|None: # (start, end)
     "Code in backticks, and fenced code."
-    after = TICKS.match(text, i, end).end()
+    if i > low and text[i-1] == text[i]: return None # the rest of a row that opens nothing
+    after = TICKS.match(text, i, end).end() if text[i+1:i+2] == text[i] else i+1
     if after-i < 3:
-        m = (ONE if after-i == 1 else TWO).match(text, i, end)
-        return m.span() if m else None
+        m = ONE.match(text, i, end) or WRAPPED.match(text, i, end) if after-i == 1 else TWO.match(text, i, end)
+        return m.span() if m and not (text[m.end():m.end()+1].isalnum() and QUOTED[after-i-1].search(m[0])) else None
     found = closed(text, i, after, end, text[i:after], lost)
     line = text.rfind('\n', low, i)+1 or low
-    return found or ((i, end) if not text[line:i].strip() else None)
+    return found or ((i, end) if text[i:after] in lost and not text[line:i].strip() else None)
 
 # %% ../../nbs/core/text.ipynb #984d1c3e
 VARIABLE, INLINE = re.compile(r'\$\{[A-Za-z_][^{}\n]{0,80}\}'), re.compile(r'\$(?=[^\s$])((?:[^$\\\n]|\\.)*[^\s$\\]|\\.)\$(?![A-Za-z0-9])')
+SHELL = re.compile(r'\$(?:HOME|PATH|PWD|USER|SHELL|TMPDIR|[A-Z][A-Z0-9]*_[A-Z0-9_]+)(?![A-Za-z0-9_])')
 MATHS, ORDERS = re.compile(r'[\\^_={}+*<>|]|[a-z]\(|\d[a-z]'), re.compile(r'\\[A-Za-z]+\*?(?:\{[^{}]*\})*')
 PROSE = re.compile(r'(?<!\S)(?!(?:sin|cos|tan|cot|sec|csc|log|exp|max|min|mod|lim|det|gcd|lcm|arg|sup|inf|deg|dim|ker|abs|mol)\b)'
                    r'(?:an|and|as|at|by|do|for|he|if|in|is|it|me|my|no|of|on|or|so|to|up|us|we|[A-Za-z]{3,})(?![^\s,.;:!?])|[\u0600-\u06ff]')
 
+def formula(inner:str # what stands between two dollars
+           )->bool: # False: it is prose
+    "Whether it is mathematics."
+    maths = MATHS.search(inner) is not None
+    if not inner[0].isdigit(): return maths or len(inner.split()) == 1 or not PROSE.search(inner)
+    return inner.isdigit() or maths and not PROSE.search(ORDERS.sub(' ', inner))
+
 def dollar_span(text, i, low, end, lost)->tuple|None: # (start, end)
-    "`$..$`, `$$..$$` and `${VAR}`, but no price."
-    if m := VARIABLE.match(text, i, end): return m.span()
-    if text.startswith('$$', i): return closed(text, i, i+2, end, '$$', lost)
-    m = INLINE.match(text, i, end)
-    if not m or not m[1][0].isdigit() or m[1].isdigit(): return m.span() if m else None
-    return m.span() if MATHS.search(m[1]) and not PROSE.search(ORDERS.sub(' ', m[1])) else None
+    "`$..$`, `$$..$$`, `${VAR}` and `$HOME`, but no price."
+    if text[i+1] == '{' and (m := VARIABLE.match(text, i, end)): return m.span()
+    if i > low and (text[i-1] == '$' or text[i-1].isdigit()): return None
+    if text[i+1] == '$': found = None if text.startswith('$$$', i) else closed(text, i, i+2, end, '$$', lost)
+    else: m = INLINE.match(text, i, end); found = m.span() if m else None
+    if found and formula(text[i+1:found[1]-1]): return found # of `$$..$$` what is inside begins with a dollar, not with a digit
+    m = SHELL.match(text, i, end)
+    return m.span() if m else None
 
 # %% ../../nbs/core/text.ipynb #5b7d1c03
 def environment(text:str, i:int, after:int, end:int, # where it opens, where to look from, and how far
                 name:str, # e.g. 'align*'
-                lost:set # as of `closed`
+                lost:dict # as of `closed`
                )->tuple|None: # (start, end)
     "An environment of LaTeX with all that is in it."
     opener, depth = rf'\begin{{{name}}}', 1
@@ -121,39 +135,58 @@ def environment(text:str, i:int, after:int, end:int, # where it opens, where to 
         for m in re.compile(rf'\\(begin|end)\{{{re.escape(name)}\}}').finditer(text, after, end):
             depth += 1 if m[1] == 'begin' else -1
             if not depth: return i, m.end()
-        lost.add(opener) # nor will any later one come out even: it is not tried again
+        lost[opener] = 1 # nor will any later one come out even: it is not tried again
     return closed(text, i, after, end, rf'\end{{{name}}}', lost)
 
 # %% ../../nbs/core/text.ipynb #49a9f5ce
 BEGIN = re.compile(r'\\begin\{([A-Za-z]{1,20}\*?)\}')
+TEXTUAL = re.compile(r'\\begin\{(?:document|abstract|itemize|enumerate|description|quote|quotation|verse|center|flushleft|flushright|theorem|proof|lemma'
+                     r'|corollary|proposition|definition|remark|example|exercise|problem|solution|claim|conjecture|note|figure|table|frame|block|minipage'
+                     r'|multicols|letter)\*?\}(?:\[[htbpH!]{1,5}\]|\{[\d.]+[\\a-z]*\})?')
 COMMAND = re.compile(r'\\(?:[A-Za-z]+\*?(?:\[[^\]\n]{0,80}\])?(?:\{[^{}\n]{0,200}\})+|(?!n[A-Zb-df-z]|t[b-dfgi-np-z]|r[b-hj-np-z])[A-Za-z]{2,})')
 ESCAPE, JSON_ESCAPE = re.compile(r'\\[\\$%&#_{}*\[\]()`~|^<>+!.-]'), re.compile(r'\\(?:u[0-9a-fA-F]{4}|[^u])')
 
 def backslash_span(text, i, low, end, lost)->tuple|None: # (start, end)
-    r"`\(..\)`, `\[..\]`, environments, commands and escapes."
+    r"`\(..\)`, `\[..\]`, environments, commands, escapes and `\\server\..`."
     if 'json' in lost: m = JSON_ESCAPE.match(text, i, end); return m.span() if m else None
-    m, found = BEGIN.match(text, i, end), None
-    if m: found = environment(text, i, m.end(), end, m[1], lost)
-    elif text[i+1:i+2] in ('(', '['): found = closed(text, i, i+2, end, r'\)' if text[i+1] == '(' else r'\]', lost)
+    found, after = None, text[i+1]
+    if after in '([': found = closed(text, i, i+2, end, r'\)' if after == '(' else r'\]', lost)
+    elif after == '\\': found = (i, trimmed(text, i, m.end())) if not glued(text, i, low) and (m := SHARE.match(text, i, min(end, i+4000))) else None
+    elif m := BEGIN.match(text, i, end): found = t.span() if (t := TEXTUAL.match(text, i, end)) else environment(text, i, m.end(), end, m[1], lost)
     m = None if found else COMMAND.match(text, i, end) or ESCAPE.match(text, i, end)
     return found or (m.span() if m else None)
 
+# %% ../../nbs/core/text.ipynb #3ec0a5d4
+WORDED = re.compile(r'\\(?:(?:sub){0,2}section|(?:sub)?paragraph|chapter|part|(?:sub|frame)?title|caption|footnote(?:text)?|emph|underline|enquote'
+                    r'|text(?:bf|it|sc|sf|sl|rm|normal)|(?:href|textcolor)\{[^{}\n]{0,200}\})'
+                    r'\*?(?:\[[^\]\n]{0,80}\])?\{((?:[^{}\\]|\\.|\{[^{}]{0,200}\}){1,2000})\}')
+
+def worded_spans(text, i, end, lost)->list: # of (start, end); [] where no such command begins at i
+    "A command of LaTeX but for its words."
+    m = None if 'json' in lost else WORDED.match(text, i, end)
+    return [(i, m.start(1)), *scan(text, *m.span(1), {'{': 99}), (m.end(1), m.end())] if m else [] # no JSON inside
+
 # %% ../../nbs/core/text.ipynb #f0bd5b27
 WHOLE = re.compile(r'<(script|style|pre|code|svg|math|tool_call|tool_response|tools)\b[^<>]{0,300}>', re.I)
-NAMED = re.compile(r'<\|([^|<>\s]{1,40})\|>')
+NAMED = re.compile(r'<\|([^|<>\s]{1,40})\|>(?:(?:system|developer|user|assistant|tool)(?=\n|<\|))?')
 BARE = ('allowfullscreen|async|autofocus|autoplay|checked|controls|default|defer|disabled|download|formnovalidate|hidden|inert|ismap|itemscope|loop'
         '|multiple|muted|nomodule|novalidate|open|playsinline|readonly|required|reversed|selected') # attributes without a value
 TAG = re.compile(r'''<(?:/?\d{1,3}\s?/?|/?[A-Za-z][\w:.-]{0,40}(?:\s+(?:[\w:@.-]{1,40}\s*=\s*(?:"[^"]{0,4000}"|'[^']{0,4000}'|[^\s"'<>]{1,500})'''
                  rf'''|(?:(?i:{BARE})|data-[\w-]{{1,40}})(?![^\s/>]))){{0,20}}\s{{0,20}}/?|![A-Za-z][^<>]{{0,100}})>''')
-CLOSERS = ('<!--', '-->'), ('<![CDATA[', ']]>'), ('<?xml', '?>')
+CLOSERS = ('<!--', '-->'), ('<![CDATA[', ']]>'), ('<?xml', '?>'), ('<?php', '?>'), ('<?=', '?>'), ('<%', '%>')
 
 def angle_span(text, i, low, end, lost)->tuple|None: # (start, end)
     "Tags, comments and CDATA; code, scripts and tool calls with all that is in them."
-    for opens, closer in (CLOSERS if text[i+1:i+2] in ('!', '?') else ()):
+    for opens, closer in (CLOSERS if text[i+1:i+2] in ('!', '?', '%') else ()):
         if text.startswith(opens, i): return closed(text, i, i+len(opens), end, closer, lost)
-    if m := WHOLE.match(text, i, end): found = closed(text, i, m.end(), end, f'</{m[1]}>', lost)
-    elif m := NAMED.match(text, i, end): found = closed(text, i, m.end(), end, f'<|{m[1][:-5]}end|>', lost) if m[1].endswith('start') else None
-    else: m, found = TAG.match(text, i, end), None
+    found = None
+    if m := WHOLE.match(text, i, end):
+        if (name := m[1].lower()) not in lost: found = re.compile(f'</{name}>', re.I).search(text, m.end(), end)
+        if found: return i, found.end()
+        lost[name] = 1
+    elif m := NAMED.match(text, i, end):
+        if m[1].startswith(('tool', 'action')) and m[1].endswith('start'): found = closed(text, i, m.end(), end, f'<|{m[1][:-5]}end|>', lost)
+    else: m = TAG.match(text, i, end)
     return found or (m.span() if m else None)
 
 # %% ../../nbs/core/text.ipynb #5b7d1c0c
@@ -164,9 +197,9 @@ def tool_span(text, i, low, end, lost)->tuple|None: # (start, end)
     m, found = TOOL.match(text, i, end), None
     if not m: return None
     if m[1] != 'TOOL_CALLS': found = closed(text, i, m.end(), end, f'[/{m[1]}]', lost)
-    elif len(lost) <= 50:
+    elif lost.get('{', 0) <= 50:
         try: found = i, DECODER.raw_decode(text, CALLED.match(text, m.end(), end).end())[1]
-        except (ValueError, RecursionError): lost.add(i)
+        except (ValueError, RecursionError): lost['{'] = lost.get('{', 0)+1
     return found if found and found[1] <= end else m.span()
 
 ENTITY = re.compile(r'&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});')
@@ -176,17 +209,27 @@ def entity_span(text, i, low, end, lost)->tuple|None: # (start, end)
     m = ENTITY.match(text, i, end)
     return m.span() if m else None
 
+# %% ../../nbs/core/text.ipynb #3ec0a5d6
+LABEL = re.compile(r'\]\[[^\[\]\n]{1,80}\]|\[\^[\w-]{1,40}\]')
+DEFINED = re.compile(r'''\[[^\[\]\n]{1,80}\]:(?=[ \t]*\n?[ \t]*(?><|[^\s./#:]{0,300}[./#:])\S{1,1000}+[ \t]*(?:["'(\n]|\Z))''')
+
+def label_span(text, i, low, end, lost)->tuple|None: # (start, end)
+    "`][label]`, `[^1]`, and at the start of a line `[label]:` before an address."
+    m = LABEL.match(text, i, end) or (DEFINED.match(text, i, end) if text[max(i-1, 0):i] in ('', '\n') else None)
+    return m.span() if m else None
+
 # %% ../../nbs/core/text.ipynb #de72ff8c
-FORMAT = re.compile(r'%%|%(?:\([^()\s]{1,40}\)|[0-9]\$)?[-+#0]?[0-9]{0,4}(?:\.[0-9]{1,4})?[sdifgrxXouceEFG](?![A-Za-z])')
-BRACES = re.compile(r'\{\{[^{}\n]{0,80}\}\}|\{%[^{}\n]{0,80}%\}|\{[\w.\[\]!:>,<^+=#%-]{0,60}\}')
+FORMAT = re.compile(r'%%|%(?:\([^()\s]{1,40}\)|[0-9]\$)?[-+#0]?[0-9]{0,4}(?:\.[0-9]{1,4})?(?:ll?|h|z)?[sdifgrxXouceEFG@](?![A-Za-z])')
+LINES = r'[^{}\n]{0,80}(?:\n(?![ \t]*\n)[^{}\n]{0,80}){0,8}'
+BRACES = re.compile(rf'\{{(?:\{{{LINES}\}}|%{LINES}%|#{LINES}#|[\w.\[\]!:>,<^+=#%-]{{0,60}})\}}')
 
 def brace_span(text, i, low, end, lost)->tuple|None: # (start, end)
-    "`{x}`, `{{x}}`, `{% x %}`."
+    "`{x}`, `{{x}}`, `{% x %}`, `{# x #}`."
     m = BRACES.match(text, i, end)
     return m.span() if m else None
 
 def percent_span(text, i, low, end, lost)->tuple|None: # (start, end)
-    "`%s`, `%(name)s`, `%1$d`, `%%`."
+    "`%s`, `%(name)s`, `%1$d`, `%ld`, `%%`."
     m = FORMAT.match(text, i, end)
     return m.span() if m and not (i > low and text[i-1].isdigit() and m[0] != '%%') else None
 
@@ -198,10 +241,16 @@ def mask_span(text, i, low, end, lost)->tuple|None: # (start, end)
 # %% ../../nbs/core/text.ipynb #535677db
 BEFORE = {'@': frozenset('abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._%+-')}
 BEFORE['/'] = BEFORE['.'] = BEFORE['@'] | {'~'}; BEFORE[':'] = BEFORE['@'] - set('_%')
-HOST, REST = re.compile(r'@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}'), re.compile(r'[^\s<>"{}|\\^`\[\]،؛؟⟦⟧«»]*')
-DRIVE, PATH = re.compile(r':\\[^\s/:*?"<>|،؛]*'), re.compile('/[A-Za-z0-9_.+@%~/-]*')
+HOST, REST = re.compile(r'@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}'), re.compile(
+    r'@*(?:\{\{?[\w.*?&,:/+-]{0,60}\}\}?@*)*'.replace('@', r'[^\s<>"{}|\\^`\[\]،؛؟⟦⟧«»]'))
+# a space in a path of Windows, where no word of a sentence follows but a folder's; @ stands for any other character
+SPACED = (r'@*(?: (?<![,;.!] )(?!(?:and(?! Settings)|as|at|by|for|from|in|into|is|on|or|then|to|with)\b)'
+          r'(?a:(?=[\w()&+#.-]+(?: [\w()&+#.-]+){0,2}\\{1,2}\w))@*)*').replace('@', r'[^\s/:*?"<>|،؛؟«»]')
+DRIVE, SHARE = re.compile(r':\\'+SPACED), re.compile(r'\\\\[A-Za-z0-9][\w.-]+\\[\w$]'+SPACED)
+PATH = re.compile(r'/@*(?:(?:\{[\w-]{0,40}\}|:(?<=/:)[A-Za-z_][A-Za-z0-9_]*)@*)*'.replace('@', '[A-Za-z0-9_.+@%~/-]'))
 SITE, FILE = re.compile(r'[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}'), re.compile(r'.*\.[A-Za-z][A-Za-z0-9]{0,7}')
 
+# %% ../../nbs/core/text.ipynb #3ec0a5d7
 def reach_back(text:str, i:int, low:int, # as above
                longest:int=64 # characters
               )->int: # where the word before i begins
@@ -209,6 +258,11 @@ def reach_back(text:str, i:int, low:int, # as above
     allowed, start, low = BEFORE[text[i]], i, max(low, i-longest)
     while start > low and text[start-1] in allowed: start -= 1
     return start
+
+def glued(text:str, start:int, low:int # as above
+         )->bool: # letters of Arabic, where `و` is written together with what follows, do not count
+    "Whether a letter or a digit stands before."
+    return low < start and text[start-1].isalnum() and text[start-1] < '\u0600'
 
 def trimmed(text:str, start:int, end:int # of an address
            )->int: # its end without the sentence's punctuation
@@ -228,18 +282,19 @@ def colon_span(text, i, low, end, lost)->tuple|None: # (start, end)
         start = reach_back(text, i, low, 16)
         stop = trimmed(text, i+3, REST.match(text, i+3, min(end, i+4000)).end()) if start < i else 0
         return (start, stop) if stop > i+3 else None
-    drive = i > low and text[i-1].isascii() and text[i-1].isalpha() and not (i-1 > low and text[i-2].isalnum())
+    drive = i > low and text[i-1].isascii() and text[i-1].isalpha() and not glued(text, i-1, low)
     return (i-1, trimmed(text, i, DRIVE.match(text, i, min(end, i+4000)).end())) if drive else None
 
 def slash_span(text, i, low, end, lost)->tuple|None: # (start, end)
     "A file's path, or an address without its scheme."
     start = reach_back(text, i, low)
+    if start < i and SITE.fullmatch(text, start, i): return start, trimmed(text, i, REST.match(text, i, min(end, i+4000)).end())
+    if low < start and text[start-1] == '/' and text[start:i] not in ('', '.', '..', '~'): return None # the slash before has seen its end
     stop = trimmed(text, i, PATH.match(text, i, min(end, i+4000)).end())
     parts = text[start:stop].split('/')
-    if SITE.fullmatch(parts[0]): return start, trimmed(text, i, REST.match(text, i, min(end, i+4000)).end())
     rooted = parts[0] in ('', '.', '..', '~') and len(parts) > 2 - (parts[0] != '')
     named = FILE.fullmatch(parts[-1]) or parts[-1] == '' and len(parts) > 2
-    return (start, stop) if stop > i+1 and (rooted or named) and not (low < start and text[start-1].isalnum()) else None
+    return (start, stop) if stop > i+1 and (rooted or named) and not glued(text, start, low) else None
 
 def dot_span(text, i, low, end, lost)->tuple|None: # (start, end)
     "`notes.txt` and `www.example.org`."
@@ -251,38 +306,40 @@ def dot_span(text, i, low, end, lost)->tuple|None: # (start, end)
 FILE_END = re.compile(rf'(?:\.[A-Za-z0-9_-]{{1,40}}){{0,4}}\.{ENDING}\b')
 
 # %% ../../nbs/core/text.ipynb #259f8fb9
-OPENING = re.compile(r'\{\s*"(?:[^"\\\n]|\\.){0,200}"\s*:|\[\s*[\[{"]')
+VALUE = r'\s*(?:["\[{\d-]|true|false|null|NaN|Inf)'
+OPENING = re.compile(rf'\{{\s*"(?:[^"\\\n]|\\.){{0,200}}"\s*:{VALUE}|\[\s*(?:["{{]|\[(?:{VALUE}|\s*\]))')
 STRING, DECODER = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?', re.S), json.JSONDecoder()
 
 def json_spans(text, i, end, lost)->list: # of (start, end); [] where no JSON begins at i
     "A JSON value but for the words in its strings."
-    if 'json' in lost or len(lost) > 50 or not OPENING.match(text, i, end): return []
+    if 'json' in lost or lost.get('{', 0) > 50 or not OPENING.match(text, i, end): return []
     try: stop = DECODER.raw_decode(text, i)[1]
-    except (ValueError, RecursionError): lost.add(i); return []
+    except (ValueError, RecursionError): lost['{'] = lost.get('{', 0)+1; return []
     if stop > end: return []
     found, start = [], i
     for m in STRING.finditer(text, i, stop):
         if m[2] or not LETTERS.search(m[1]): continue
         found.append((start, m.start(1))); start = m.end(1)
-        found += scan(text, *m.span(1), {'json'})
+        found += scan(text, *m.span(1), {'json': 1})
     return [*found, (start, stop)]
 
 # %% ../../nbs/core/text.ipynb #7b79ed8d
-SPANS = {'`': code_span, '~': code_span, '$': dollar_span, '\\': backslash_span, '<': angle_span, '&': entity_span, '%': percent_span,
-         '⟦': mask_span, '{': brace_span, '[': tool_span, '@': mail_span, ':': colon_span, '/': slash_span, '.': dot_span}
+SPANS = {'`': code_span, '~': code_span, '$': dollar_span, '\\': backslash_span, '<': angle_span, '&': entity_span, '%': percent_span, '⟦': mask_span,
+         '{': brace_span, '[': lambda *where: tool_span(*where) or label_span(*where), ']': label_span, '@': mail_span, ':': colon_span,
+         '/': slash_span, '.': dot_span}
+SEVERAL = {'{': json_spans, '[': json_spans, '\\': worded_spans}
 
 def scan(text:str, # any
          low:int, end:int, # which part of it
-         lost:set # what need not be looked for again; 'json' inside a JSON string
+         lost:dict # what need not be looked for again; with 'json' inside a JSON string
         )->list: # of (start, end), in order, apart
     "Where the spans are."
     found, search, at = [], TRIGGER.search, low
     while m := search(text, at, end):
-        i = m.start()
-        some = json_spans(text, i, end, lost) if (c := text[i]) in '{[' else []
-        if not some and (one := SPANS[c](text, i, low, end, lost)): some = [one]
-        found += some
-        at = i+1 if not some else (low := some[-1][1])
+        i = m.start(); c = text[i]
+        if c in SEVERAL and (some := SEVERAL[c](text, i, end, lost)): found += some; at = low = some[-1][1]
+        elif one := SPANS[c](text, i, low, end, lost): found.append(one); at = low = one[1]
+        else: at = i+1
     return found
 
 # %% ../../nbs/core/text.ipynb #a724300d
@@ -303,14 +360,14 @@ def spans_of(text:str, # any
              keep:tuple=() # terms that must not change
             )->list: # of str, in the order of the text
     "What must not change in a text."
-    return [text[a:b] for a, b in terms(text, scan(text, 0, len(text), set()), keep)]
+    return [text[a:b] for a, b in terms(text, scan(text, 0, len(text), {}), keep)]
 
 # %% ../../nbs/core/text.ipynb #cc556d31
 def protect(text:str, # any
             keep:tuple=() # terms that must not change
            )->tuple: # (text with marks, what they stand for)
     "A text with marks ⟦0⟧, ⟦1⟧ … for its spans; spans without anything between them share a mark."
-    found = scan(text, 0, len(text), set())
+    found = scan(text, 0, len(text), {})
     if keep: found = terms(text, found, keep)
     if not found: return text, []
     out, spans, end, start = [], [], 0, -1
