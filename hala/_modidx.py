@@ -24,6 +24,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                           'hala.cli.how_to_translate': ('cli.html#how_to_translate', 'hala/cli.py'),
                           'hala.cli.main': ('cli.html#main', 'hala/cli.py'),
                           'hala.cli.parser': ('cli.html#parser', 'hala/cli.py'),
+                          'hala.cli.refuse_beside_shard': ('cli.html#refuse_beside_shard', 'hala/cli.py'),
                           'hala.cli.relative': ('cli.html#relative', 'hala/cli.py'),
                           'hala.cli.results_table': ('cli.html#results_table', 'hala/cli.py'),
                           'hala.cli.row_lines': ('cli.html#row_lines', 'hala/cli.py'),

@@ -115,7 +115,9 @@ def test_an_array_of_jobs(runs, alone, tmp_path):
 def test_what_a_worker_cannot_do_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv('HALA_RECIPES', str(FEW))
     for words, says in ((['--shard', '9/8', '--from', '04', '--to', '04'], 'write I/N'), (['--shard', '0/8'], 'add --from 04 --to 04'),
-                        (['--shard', '0/8', '--from', '04', '--to', '04'], 'which stage 00'), (['--workers', '-1'], '--workers -1'),
+                        (['--shard', '0/8', '--from', '04', '--to', '04'], 'which stage 00'),
+                        (['--shard', '0/8', '--from', '04', '--to', '04', '--adopt', '03=/nonexistent', '--workers', '2'],
+                         'hala: --shard 0/8 only answers rows: give --adopt, --workers to a command without --shard'), (['--workers', '-1'], '--workers -1'),
                         (['--engine', 'gguf'], 'there are hf and vllm'), (['--engine', 'openai'], '--engine openai: a run opens models and asks no server')):
         assert says in hala('run', '--size', 'probe', '--runs', tmp_path, *words, code=1)
     said = hala('run', '--size', 'probe', '--runs', tmp_path, code=1, HALA_ENGINE='openai')
