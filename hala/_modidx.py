@@ -911,6 +911,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'hala.core.workers.fill_part': ('core/workers.html#fill_part', 'hala/core/workers.py'),
                                    'hala.core.workers.gpus': ('core/workers.html#gpus', 'hala/core/workers.py'),
                                    'hala.core.workers.last_line': ('core/workers.html#last_line', 'hala/core/workers.py'),
+                                   'hala.core.workers.need_alike': ('core/workers.html#need_alike', 'hala/core/workers.py'),
                                    'hala.core.workers.parts': ('core/workers.html#parts', 'hala/core/workers.py'),
                                    'hala.core.workers.places': ('core/workers.html#places', 'hala/core/workers.py'),
                                    'hala.core.workers.run_shard': ('core/workers.html#run_shard', 'hala/core/workers.py'),
