@@ -251,7 +251,7 @@ def parser()->argparse.ArgumentParser: # with a function of the arguments under 
     run.add_argument('--force', action='store_true', help='make these stages again; what was there is kept as KEY.old')
     run.add_argument('--arms', nargs='?', const='claim', default='', metavar='SET', help='what a change of the data would have made of it (default: claim)')
     run.add_argument('--adopt', action='append', default=[], metavar='STAGE=ID_OR_FOLDER',
-                     help='take what a stage would make from the hub or a folder, e.g. 04=hammh0a/Hala-4.6M-SFT; repeatable')
+                     help='take what a stage would make from the hub or a folder, e.g. 04=hammh0a/Hala-4.6M-SFT, 02=ID@REVISION:CONFIGURATION; repeatable')
     add_workers(run).set_defaults(do=do_run)
     st = add_arguments(verbs.add_parser('status', help='families and sizes; with --size, what is made'), size_required=False)
     st.add_argument('--json', action='store_true', help='for programs')
