@@ -25,8 +25,9 @@ from .scoring import add_evaluate
 
 # %% auto #0
 __all__ = ['MEANING', 'SHARES', 'WIDTH', 'SOURCES', 'table', 'figure', 'results_table', 'relative', 'how_to_translate',
-           'farewell', 'do_run', 'families', 'status_line', 'stale_lines', 'state', 'shown', 'spoken', 'brief',
-           'story_lines', 'source_lines', 'row_lines', 'figure_lines', 'trace_lines', 'do_status', 'parser', 'main']
+           'farewell', 'refuse_beside_shard', 'do_run', 'families', 'status_line', 'stale_lines', 'state', 'shown',
+           'spoken', 'brief', 'story_lines', 'source_lines', 'row_lines', 'figure_lines', 'trace_lines', 'do_status',
+           'parser', 'main']
 
 # %% ../nbs/cli.ipynb #b6892a91
 def table(rows:list # lists of text, the first is the head
@@ -98,10 +99,16 @@ def farewell(p:Plan # of a finished run
     return '\n'.join(lines)
 
 # %% ../nbs/cli.ipynb #8037909d
+def refuse_beside_shard(a # parsed arguments of `run`
+                       )->None:
+    "Name, by a HalaError, the options that a shard would leave out."
+    others = [f'--{name}' for name in ('adopt', 'arms', 'force', 'workers', 'on') if getattr(a, name)]
+    if a.shard and others: raise HalaError(f'--shard {a.shard} only answers rows: give {", ".join(others)} to a command without --shard, before or after')
+
 def do_run(a # parsed arguments
           )->None:
     "Run what is not done, and show what came out."
-    settle_devices(a)
+    refuse_beside_shard(a); settle_devices(a)
     if a.shard: return print(run_shard(plan(a.size, a.runs, a.name, '; '.join(a.set)), '; '.join(a.set), a.first, a.last, a.shard))
     for what in a.adopt: print(f"adopted {relative(adopt(plan(a.size, a.runs, a.name, '; '.join(a.set)), what))}", flush=True)
     if a.adopt and a.first > '00': hala_run(a.size, a.runs, a.name, '; '.join(a.set), '00', '00') # bases and benchmarks: the rest fell out
@@ -244,7 +251,7 @@ def parser()->argparse.ArgumentParser: # with a function of the arguments under 
     run.add_argument('--force', action='store_true', help='make these stages again; what was there is kept as KEY.old')
     run.add_argument('--arms', nargs='?', const='claim', default='', metavar='SET', help='what a change of the data would have made of it (default: claim)')
     run.add_argument('--adopt', action='append', default=[], metavar='STAGE=ID_OR_FOLDER',
-                     help='take what a stage would make from the hub or a folder, e.g. 04=hammh0a/Hala-4.6M-SFT; repeatable')
+                     help='take what a stage would make from the hub or a folder, e.g. 04=hammh0a/Hala-4.6M-SFT, 02=ID@REVISION:CONFIGURATION; repeatable')
     add_workers(run).set_defaults(do=do_run)
     st = add_arguments(verbs.add_parser('status', help='families and sizes; with --size, what is made'), size_required=False)
     st.add_argument('--json', action='store_true', help='for programs')

@@ -4,18 +4,38 @@
 
 # %% ../nbs/scoring.ipynb #d8c69d5e
 from __future__ import annotations
-import json, sys
+import json, shlex, sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from .core.pipeline import add_arguments, plan
 from .core.recipe import HalaError, Pretrained, Recipe
+from .core.serve import model_folder
 from .core.tables import read_hub, read_tables
 from .core.text import chat, content, test_sets
 
 # %% auto #0
-__all__ = ['POINTS', 'ALRAGE', 'ANSWER', 'REPLY', 'evaluate_model', 'score_lines', 'translation_metrics', 'alrage_questions',
-           'judge_engine', 'judged', 'do_evaluate', 'add_evaluate']
+__all__ = ['POINTS', 'ALRAGE', 'ANSWER', 'REPLY', 'opened', 'evaluate_model', 'score_lines', 'translation_metrics',
+           'alrage_questions', 'judge_engine', 'judged', 'do_evaluate', 'add_evaluate']
+
+# %% ../nbs/scoring.ipynb #c2f80a15
+@contextmanager
+def opened(model:str # hub id or folder
+          ): # yields a folder, whose model has a chat template
+    "A model that is to be asked, in plain text where it has no template. HalaError where it is not to be had."
+    folder = model_folder(model, 'MODEL')
+    from transformers import AutoTokenizer
+    from hala.core.arabic import PLAIN, begin_of
+    try: tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as e: raise HalaError(f'{folder}: no tokenizer that can be opened ({str(e).splitlines()[0]})') from None
+    if tokenizer.chat_template: yield folder; return
+    print(f'{model}: no chat template, so it is asked in plain text', file=sys.stderr)
+    with TemporaryDirectory() as d:
+        for f in folder.iterdir(): (Path(d)/f.name).symlink_to(f.absolute())
+        own = Path(d)/'chat_template.jinja'; own.unlink(missing_ok=True) # an empty one: written to, the link would change the model
+        own.write_text(begin_of(tokenizer)+PLAIN, encoding='utf-8')
+        yield Path(d)
 
 # %% ../nbs/scoring.ipynb #e31d416c
 def evaluate_model(model:str, # hub id or folder
@@ -23,15 +43,15 @@ def evaluate_model(model:str, # hub id or folder
                    ev, # the recipe's Evaluate
                    limit:int=0 # questions of each file; 0: all
                   )->list: # metrics, as in a manifest
-    "Any model's scores. HalaError where it is not to be had."
-    folder, _ = Pretrained(model).fetch('MODEL')
-    from hala.evaluate import arabic_answers, arabic_metrics, chosen, figures, lighteval
-    with TemporaryDirectory() as d:
-        files = chosen(benchmarks, Path(d), limit)
-        items = lighteval(folder, files, Path(d), model)
-    scores, ev = figures([dict(o, task=o['task'].rsplit('-', 1)[0]) for o in items]), replace(ev, questions=limit or ev.questions)
-    if not (ev.arabic or ev.rules): return scores
-    found = arabic_answers(folder, ev, model)
+    "Any model's scores. HalaError where it is not to be had, or LightEval is not installed."
+    try: from hala.evaluate import arabic_answers, arabic_metrics, chosen, figures, lighteval
+    except ModuleNotFoundError as e: raise HalaError(f"asking questions needs {e.name}: pip install 'hala[eval]'") from None
+    ev = replace(ev, questions=limit or ev.questions)
+    with opened(model) as folder, TemporaryDirectory() as d:
+        items = lighteval(folder, chosen(benchmarks, Path(d), limit), Path(d), model)
+        found = arabic_answers(folder, ev, model) if ev.arabic or ev.rules else None
+    scores = figures([dict(o, task=o['task'].rsplit('-', 1)[0]) for o in items])
+    if not found: return scores
     for o in found['odd']: print(f"{o['column']}, {'counted as wrong' if o['asked'] else 'left out'}: {o['reason']}", file=sys.stderr)
     return scores + arabic_metrics(found, ev, model)
 
@@ -53,17 +73,15 @@ def translation_metrics(model:str, # hub id or folder
                         limit:int=0 # sentences of each set; 0: as many as stage 03 translates
                        )->list: # metrics, as in a manifest
     "How well any model translates each test set of a family, one way. HalaError where it is not to be had."
-    folder, _ = Pretrained(model).fetch('MODEL')
-    from hala.compress import turned
-    from hala.core.engine import default_engine, engine, translate_rows
+    from hala.core.engine import default_engine, engine, translate
     from hala.core.metrics import references, row_scores, translation_scores
     prompt, found = r.translator.prompt if into == 'ar' else r.bilingual.reverse, []
     if '{x}' not in prompt: raise HalaError(f'the prompt {prompt!r} has no {{x}}, where the text goes')
-    with engine(default_engine(), folder) as e:
+    sides = ('messages_source', 'messages') if into == 'ar' else ('messages', 'messages_source')
+    with opened(model) as folder, engine(default_engine(), folder) as e:
         for task, rows in test_sets(references(text), limit or r.translator.sentences).items():
-            asked = rows if into == 'ar' else turned(rows)
-            texts = [content(d['messages']) for d in translate_rows(e, asked, prompt, r.translator.max_tokens, model)]
-            sources, refs = [content(x['messages_source']) for x in asked], [content(x['messages' if into == 'ar' else 'messages_source']) for x in rows]
+            sources, refs = ([content(x[side]) for x in rows] for side in sides)
+            texts = [o.text for o in translate(e, sources, prompt, r.translator.max_tokens)]
             found += translation_scores(model, task, into, texts, refs, rows=row_scores(texts, refs, sources))
     return found
 
@@ -99,7 +117,7 @@ def judged(model:str, # hub id or folder
     from hala.core.arabic import judge_messages, judge_score, judged_metric
     from hala.core.engine import Sampling, default_engine, engine
     name, at = judge_engine(judge) # before an hour of answers
-    with engine(default_engine(), Pretrained(model).fetch('MODEL')[0]) as e:
+    with opened(model) as folder, engine(default_engine(), folder) as e:
         answers = [o.text for o in e.generate([chat(q['message']) for q in asked], Sampling(ANSWER))]
     with engine(name, at) as e: replies = [o.text for o in e.generate([judge_messages(q, a) for q, a in zip(asked, answers)], Sampling(REPLY))]
     marks = [judge_score(r) for r in replies]
@@ -114,7 +132,8 @@ def do_evaluate(a # parsed arguments
     "Score a model and print the table. HalaError where the family's questions are not made yet."
     p = plan(a.size, a.runs, a.name, '; '.join(a.set))
     need, what = ('text', 'test sets') if a.into else ('benchmarks', 'questions')
-    if not p.made(need): raise HalaError(f'the {what} of {a.size} are not made yet: python -m hala.sources --size {a.size} --only {need}')
+    where = shlex.join(['--runs', a.runs]) if a.runs else ''
+    if not p.made(need): raise HalaError(f'the {what} of {a.size} are not made yet: python -m hala.sources --size {a.size} --only {need} {where}'.rstrip())
     asked, odd = alrage_questions(p.recipe.evaluate.arabic_folder, a.questions) if a.judge else ([], []) # what is wrong with it is told first
     if a.into: metrics = translation_metrics(a.model, p.folder('text'), p.recipe, a.into, a.questions)
     else: metrics = evaluate_model(a.model, p.folder('benchmarks'), p.recipe.evaluate, a.questions)
@@ -126,11 +145,11 @@ def do_evaluate(a # parsed arguments
 def add_evaluate(verbs # of argparse
                 )->None:
     "The verb `evaluate`."
-    p = add_arguments(verbs.add_parser('evaluate', help='score any model, of the hub or a folder, on the questions of a size'))
-    p.add_argument('model', metavar='MODEL', help='hub id or folder')
+    p = add_arguments(verbs.add_parser('evaluate', help='score any model, of the hub or a folder, on the questions of a size'), size_required=False)
+    p.add_argument('model', metavar='MODEL', help='hub id or folder; it is asked what the models of --size are (default: 1M)')
     p.add_argument('--questions', type=int, default=0, metavar='N', help='of each task and language, or sentences of each test set; default: all')
     p.add_argument('--into', choices=('ar', 'en'), default='', help='score translations into Arabic or into English instead')
     p.add_argument('--judge', default='', metavar='MODEL', help='have answers to ALRAGE marked by it: hub id, folder, or http://HOST:PORT/v1#NAME')
     p.add_argument('--keep', default='', metavar='FILE', help='with --judge: write every answer, reply and mark there, a row a line')
     p.add_argument('--json', action='store_true', help='for programs')
-    p.set_defaults(do=do_evaluate)
+    p.set_defaults(do=do_evaluate, size='1M')

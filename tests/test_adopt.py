@@ -2,6 +2,7 @@
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import PROBE, hala
@@ -136,3 +137,48 @@ def test_any_folder_is_scored_like_a_model_of_a_run(runs, model, capsys):
     found = json.loads(capsys.readouterr().out)
     assert {(m['model'], m['n']) for m in found if m['name'] == 'acc'} == {(str(model), 4)} and {m['lang'] for m in found} == {'ar', 'en'}
     with pytest.raises(SystemExit, match='nobody/nothing'): cli.main(['evaluate', 'nobody/nothing', *command[2:]])
+
+
+COMMITS = dict(old='a'*40, main='b'*40)
+
+
+@pytest.fixture
+def hub(monkeypatch, model, tmp_path):
+    "A hub with a data set of two configurations and a model, both at two commits; what it was asked."
+    asked = []
+    def commit(revision): return {**COMMITS, **{c: c for c in COMMITS.values()}}[revision or 'main']
+    def info(self, id, revision=None): asked.append(revision); return SimpleNamespace(sha=commit(revision))
+    def data(id, configuration, split, revision, streaming):
+        if not configuration: raise ValueError("Config name is missing.\nPlease pick one among the available configs: ['ar-en', 'ar-fr']")
+        return [dict(translation=dict(en=f'{configuration} {n}', ar='لا')) for n in range(3)]
+    def snapshot(id, revision=None, **_):
+        asked.append(revision)
+        return str(shutil.copytree(model, tmp_path/'hub'/commit(revision), dirs_exist_ok=True))
+    def no_card(*_, **__): raise OSError
+    monkeypatch.setattr('huggingface_hub.HfApi.dataset_info', info)
+    monkeypatch.setattr('huggingface_hub.snapshot_download', snapshot)
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', no_card)
+    monkeypatch.setattr('datasets.load_dataset', data)
+    return asked
+
+
+@pytest.mark.parametrize('stage, configuration', [('02', ':ar-en'), ('03', '')])
+def test_a_run_goes_on_with_the_commit_it_began_with(runs, hub, stage, configuration):
+    "The same command asks no hub again; a revision that is named is taken, a branch where it points now."
+    def take(revision=''): return adopt(plan('probe', runs), f'{stage}=some/body{revision}{configuration}')
+    old = take('@old')
+    assert manifest(old)['adopted'] == dict(id='some/body', revision=COMMITS['old'], **(dict(configuration='ar-en') if configuration else {}))
+    before = len(hub)
+    assert take() == old == take('@'+COMMITS['old']) and len(hub) == before
+    new = take('@main')
+    assert new != old and manifest(new)['adopted']['revision'] == COMMITS['main'] and take() == new
+    assert adopt(plan('probe', runs, 'other'), f'{stage}=some/body@old{configuration}') == old # by key, another run shares it
+
+
+def test_a_configuration_is_named(runs, hub):
+    "Each has a key of its own; where one is needed, or can be none, the line says so."
+    both = [adopt(plan('probe', runs), f'02=some/pairs:{c}') for c in ('ar-en', 'ar-fr')]
+    assert both[0] != both[1] and [read_rows(d/'pairs.parquet')[0]['messages_source'][0]['content'] for d in both] == ['ar-en 0', 'ar-fr 0']
+    for what, says in (('02=some/pairs', '02=some/pairs: it has several configurations, .*: --adopt 02=some/pairs:CONFIGURATION$'),
+                       ('03=some/model:x', '03=some/model:x: a model has no configurations')):
+        with pytest.raises(HalaError, match=f'^--adopt {says}'): adopt(plan('probe', runs), what)

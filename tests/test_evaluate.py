@@ -1,13 +1,17 @@
 """LightEval's scores against a plain forward pass, and what it must not leave or fetch."""
 import json
 import socket
+import sys
 
 import pyarrow as pa
 import pytest
 import torch
 
-from hala.core.recipe import HalaError
+from hala import cli
+from hala.core.arabic import PLAIN
+from hala.core.recipe import HalaError, recipe
 from hala.core.store import sha256, write_rows
+from hala.core.text import row
 from hala.core.world import toy
 from hala.core.metrics import mcnemar
 from hala.evaluate import figures, lighteval
@@ -109,3 +113,41 @@ def test_figures_and_the_paired_test():
                      ('base', 'acc'): (.1, 10), ('base', 'acc/S'): (0., 5), ('base', 'acc/H'): (.2, 5)}
     assert mcnemar(a, b) == (8, 1, pytest.approx(2*(1+9)/2**9))
     with pytest.raises(HalaError, match='1 questions'): mcnemar(a, b[1:])
+
+
+def test_a_base_is_asked_in_plain_text(tmp_path, capsys):
+    "Of the begin of a text and the question; it is told, and the model's folder is as it was, an empty template among it."
+    from hala.scoring import opened
+    model, tokenizer = save(tmp_path/'base', 3)
+    tokenizer.chat_template = None; tokenizer.save_pretrained(tmp_path/'base')
+    (tmp_path/'base'/'chat_template.jinja').write_text('')
+    before = {p.name: sha256(p) for p in (tmp_path/'base').iterdir()}
+    with opened(str(tmp_path/'base')) as folder: items = lighteval(folder, {'q': jsonl(tmp_path/'q.jsonl', asked(6))}, tmp_path/'out', 'base')
+    assert 'base: no chat template, so it is asked in plain text' in capsys.readouterr().err
+    assert {p.name: sha256(p) for p in (tmp_path/'base').iterdir()} == before
+    tokenizer.chat_template = PLAIN
+    for o, r in zip(items, asked(6), strict=True):
+        assert o['choice_logprobs'] == pytest.approx([forward(model, tokenizer, r['question'], c) for c in r['choices']], abs=1e-4)
+
+
+def test_what_evaluate_lacks_is_said_in_one_line(tmp_path, monkeypatch):
+    "Questions of the default size, into the folder that was named; LightEval; a tokenizer."
+    from hala.scoring import evaluate_model, opened
+    with pytest.raises(SystemExit, match=f'the questions of 1M are not made yet: python -m hala.sources --size 1M --only benchmarks --runs {tmp_path}$'):
+        cli.main(['evaluate', 'somebody/model', '--runs', str(tmp_path)])
+    (tmp_path/'config.json').write_text('{"model_type": "lfm2"}')
+    with pytest.raises(HalaError, match='no tokenizer that can be opened'), opened(str(tmp_path)): pass
+    monkeypatch.delitem(sys.modules, 'hala.evaluate')
+    monkeypatch.setitem(sys.modules, 'lighteval.logging.evaluation_tracker', None)
+    with pytest.raises(HalaError, match=r"^asking questions needs lighteval\S*: pip install 'hala\[eval\]'$"): evaluate_model('x/y', tmp_path, None)
+
+
+def test_translations_are_scored_without_llmcompressor(tmp_path, monkeypatch):
+    "Which stage 01 needs, and no other."
+    from hala.scoring import translation_metrics
+    monkeypatch.delitem(sys.modules, 'hala.compress', raising=False)
+    monkeypatch.setitem(sys.modules, 'llmcompressor', None)
+    save(tmp_path/'model', 3)
+    write_rows(tmp_path/'translation.parquet', [row('demo/both', '1', 'test', 'Good morning', 'صباح الخير')])
+    found = translation_metrics(str(tmp_path/'model'), tmp_path, recipe('1M', 'translator.max_tokens=4'), 'en')
+    assert {(m['task'], m['lang'], m['n']) for m in found} == {('both', 'en', 1)}

@@ -284,6 +284,8 @@ def test_what_published_models_will_cost(tmp_path):
     assert [need[a] for a in ('01_compress', '02_bilingual', '05_sft', '08_release')] == pytest.approx([1+1.25*222, 1+1.25*111, 1+16*9, 0])
     assert told['totals']['memory'] == need['01_compress'] and 100 < told['totals']['disk'] < 600
     assert 'memory 278.5 GB (01_compress)' in hala('plan', '--size', '9B', '--runs', tmp_path)
+    low = json.loads(hala('plan', '--size', '9B', '--runs', tmp_path, '--json', '--set', 'sft.lora=16'))['artifacts']
+    assert {r['artifact']: r['memory'] for r in low}['05_sft'] == pytest.approx(1+1.25*2*9) # the weights as they lie
 
 
 def test_the_engine_asks_for_what_the_plan_said(runs):

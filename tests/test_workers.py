@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, files, hala, made, without
@@ -115,9 +116,37 @@ def test_an_array_of_jobs(runs, alone, tmp_path):
 def test_what_a_worker_cannot_do_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv('HALA_RECIPES', str(FEW))
     for words, says in ((['--shard', '9/8', '--from', '04', '--to', '04'], 'write I/N'), (['--shard', '0/8'], 'add --from 04 --to 04'),
-                        (['--shard', '0/8', '--from', '04', '--to', '04'], 'which stage 00'), (['--workers', '-1'], '--workers -1'),
+                        (['--shard', '0/8', '--from', '04', '--to', '04'], 'which stage 00'),
+                        (['--shard', '0/8', '--from', '04', '--to', '04', '--adopt', '03=/nonexistent', '--workers', '2'],
+                         'hala: --shard 0/8 only answers rows: give --adopt, --workers to a command without --shard'), (['--workers', '-1'], '--workers -1'),
                         (['--engine', 'gguf'], 'there are hf and vllm'), (['--engine', 'openai'], '--engine openai: a run opens models and asks no server')):
         assert says in hala('run', '--size', 'probe', '--runs', tmp_path, *words, code=1)
     said = hala('run', '--size', 'probe', '--runs', tmp_path, code=1, HALA_ENGINE='openai')
     assert said.startswith('hala: HALA_ENGINE openai: a run') and '--adopt 04=' in said and len(said.splitlines()) == 1
     with pytest.raises(HalaError, match='which stage 00'): workers.fill_here(plan('probe', str(tmp_path)), '04', '', [{}])
+
+
+def test_who_decides_has_the_engine_of_the_tasks(tmp_path, monkeypatch):
+    "vLLM, in an environment of its own, is what GPUs mean: the driver of Ray's tasks knows that when it starts them, as does what it decides with."
+    monkeypatch.setenv('HALA_ENGINE', '')
+    monkeypatch.setenv('HALA_ON', 'ray')
+    monkeypatch.setattr(workers, 'gpus', lambda: ['0'])
+    monkeypatch.setattr(workers, 'pythons', lambda: [sys.executable, 'other'])
+    monkeypatch.setattr(workers, 'has_vllm', lambda python: python == 'other')
+    told = []
+    monkeypatch.setattr(workers, 'fill_on_ray', lambda *words: told.append(os.environ['HALA_ENGINE']))
+    workers.fill(None, '04', '')
+    assert told == ['vllm'] == [os.environ['HALA_ENGINE']]
+
+
+@pytest.mark.parametrize('here, theirs, says', [([], 8, 'the cluster has GPUs and this node has none'),
+                                                 (['0'], 0, 'the cluster has no GPU and this node has some')])
+def test_a_driver_that_would_find_no_answer_is_refused(monkeypatch, here, theirs, says):
+    "By Ray's own count, before a task starts; the connection is closed."
+    closed = []
+    ray = SimpleNamespace(init=lambda **k: None, cluster_resources=lambda: dict(GPU=theirs) if theirs else {}, shutdown=lambda: closed.append(True))
+    monkeypatch.setitem(sys.modules, 'ray', ray)
+    monkeypatch.setattr(workers, 'gpus', lambda: here)
+    with pytest.raises(HalaError, match=f'^--on ray: {says}; answers are known by engine and dtype, so start this on a node like its workers$'):
+        workers.fill_on_ray(None, '04', '', 1)
+    assert closed

@@ -11,13 +11,14 @@ from itertools import chain, count, islice
 from pathlib import Path
 from .pipeline import Plan, adopted_by, graph
 from .recipe import HalaError, Pretrained, sorted_out
-from .store import SLICE, canonical, key_of, listing, making, write_json, write_rows
+from .store import SLICE, canonical, key_of, listing, making, manifest, write_json, write_rows
 from .tables import ABOUT, READERS, SHAPES, WHO, conversation, read_tables, shape_of
 from .text import row
 
 # %% auto #0
-__all__ = ['MODELS', 'ROWS', 'adoptable', 'card_licence', 'card_of', 'out_of_reach', 'hub_records', 'file_records',
-           'key_of_records', 'one_held', 'sides_of', 'own_rows', 'adopt', 'model_of', 'put_rows', 'put_model']
+__all__ = ['MODELS', 'ROWS', 'adoptable', 'of_hub', 'card_licence', 'card_of', 'out_of_reach', 'hub_records', 'file_records',
+           'key_of_records', 'one_held', 'sides_of', 'own_rows', 'adopted_before', 'adopt', 'model_of', 'put_rows',
+           'put_model']
 
 # %% ../../nbs/core/adopt.ipynb #4d6b71c5
 MODELS, ROWS = ('teacher', 'judge', 'base', '01_compress', '03_translator', '05_sft', '06_merge'), {'02_bilingual': 'pairs', '04_corpus': 'corpus'}
@@ -31,6 +32,12 @@ def adoptable(p:Plan, # of a size
     found = [a for a in possible if name in (a, p.graph[a].stage)]
     if len(found) != 1 or not id: raise HalaError(f'--adopt {what}: write STAGE=ID_OR_FOLDER; to be adopted are {", ".join(possible)}')
     return found[0], id
+
+def of_hub(id:str # as given
+          )->tuple: # (id, revision or None, configuration or '')
+    "What 'ID@REVISION:CONFIGURATION' names."
+    id, _, configuration = id.partition(':'); id, _, revision = id.partition('@')
+    return id, revision or None, configuration
 
 # %% ../../nbs/core/adopt.ipynb #b9fafc30
 def card_licence(card:Path|None # README.md; None, or not there: no card
@@ -72,8 +79,12 @@ def hub_records(id:str, stage:str # data set; as it was named
     try:
         from datasets import load_dataset
         from huggingface_hub import HfApi
-        commit = HfApi().dataset_info(id).sha
-        stream = load_dataset(id, split='train', revision=commit, streaming=True)
+        name, revision, configuration = of_hub(id)
+        commit = HfApi().dataset_info(name, revision=revision).sha
+        stream = load_dataset(name, configuration or None, split='train', revision=commit, streaming=True)
+    except ValueError as e:
+        if 'Config name is missing' not in str(e): raise out_of_reach(id, 'data set', stage, e) from None
+        raise HalaError(f'--adopt {stage}={id}: it has several configurations, of which one is to be named: --adopt {stage}={id}:CONFIGURATION') from None
     except Exception as e: raise out_of_reach(id, 'data set', stage, e) from None
     def records():
         try: yield from stream
@@ -140,6 +151,16 @@ def own_rows(records, # yields dicts
     else: yield from one_held(sorted_out([ours(n, *s)], 'train', 0.01, ())[0] for n, s in enumerate(sides_of(every, head, artifact, id)))
 
 # %% ../../nbs/core/adopt.ipynb #ef751d20
+def adopted_before(p:Plan, # of a size
+                   artifact:str, id:str # of its graph; as given
+                  )->Path|None: # folder of the artifact
+    "What this run adopted under that name already."
+    name, revision, configuration = of_hub(id)
+    there = p.home(artifact)/adopted_by(p.run).get(artifact, 'none')
+    was = (manifest(there) or {}).get('adopted') or {}
+    same = was.get('revision') and (was['id'], was.get('configuration', '')) == (name, configuration) and revision in (None, was['revision'])
+    return there if same else None
+
 def adopt(p:Plan, # of a size
           what:str # 'STAGE=ID_OR_FOLDER'
          )->Path: # folder of the artifact
@@ -147,17 +168,20 @@ def adopt(p:Plan, # of a size
     p = replace(p, graph=graph(p.recipe)) # whole: of what is adopted already, the origins fell out
     artifact, id = adoptable(p, what)
     path, home, stage, rows = Path(id).expanduser(), p.home(artifact), what.partition('=')[0], artifact in ROWS
+    if not path.exists() and (before := adopted_before(p, artifact, id)): return before
+    name, _, configuration = of_hub(id)
     if rows: records, revision = (partial(file_records, path), None) if path.exists() else hub_records(id, stage)
     else: folder, revision = model_of(id, artifact, stage)
-    key = key_of(dict(adopted=id, content=revision)) if revision else key_of_records(records()) if rows else \
+    told = dict(configuration=configuration) if revision and configuration else {}
+    key = key_of(dict(adopted=name, content=revision, **told)) if revision else key_of_records(records()) if rows else \
         key_of(dict(adopted='folder', content=[(f['path'], f['sha256']) for f in listing(folder)]))
     about = dict(schema=1, family=p.recipe.family, size=p.recipe.size, stage=p.graph[artifact].stage, artifact=artifact, recipe={}, inputs={}, code='')
     if not (home/key/'manifest.json').exists():
         with making(home, key, about) as (part, report):
-            licence = card_licence(card_of(path if rows else folder, id, revision, 'dataset' if rows else 'model'))
-            named = id if revision else path.name # equal rows anywhere: equal bytes
+            licence = card_licence(card_of(path if rows else folder, name, revision, 'dataset' if rows else 'model'))
+            named = name if revision else path.name # equal rows anywhere: equal bytes
             found = put_rows(part, artifact, own_rows(records(), artifact, named, revision, licence)) if rows else put_model(part, artifact, folder, licence)
-            report.update(found, adopted=dict(id=id, revision=revision))
+            report.update(found, adopted=dict(id=name if revision else id, revision=revision, **told))
     p.run.mkdir(parents=True, exist_ok=True)
     write_json(p.run/'adopted.json', {**adopted_by(p.run), artifact: key})
     return home/key
@@ -166,7 +190,10 @@ def adopt(p:Plan, # of a size
 def model_of(id:str, artifact:str, stage:str # as given; the last as it was named
             )->tuple: # (folder, commit or None)
     "A folder, or a model of the hub. HalaError where it is neither."
-    try: return Pretrained(id).fetch(artifact)
+    if Path(id).expanduser().is_dir(): return Pretrained(id).fetch(artifact)
+    name, revision, configuration = of_hub(id)
+    if configuration: raise HalaError(f'--adopt {stage}={id}: a model has no configurations; write ID or ID@REVISION')
+    try: return Pretrained(name, revision=revision).fetch(artifact)
     except HalaError as e: raise out_of_reach(id, 'model', stage, e.__context__ or e) from None
 
 def put_rows(part:Path, artifact:str, rows # yields rows, in our schema

@@ -15,13 +15,13 @@ from .tables import read_hub, read_tables
 from .text import chat
 
 # %% auto #0
-__all__ = ['LETTERS', 'ANSWER', 'SCHOOL', 'ARABIC_MMLU', 'ALGHAFA', 'ARATRUST', 'BENCHMARKS', 'COLUMNS', 'MARK', 'MARKS', 'RULES',
-           'SUBJECTS', 'VALUES', 'mcq', 'kept_options', 'lettered', 'arabic_mmlu', 'madinah_qa', 'arabic_mmlu_ht',
-           'aratrust', 'arabic_exams', 'alghafa', 'Benchmark', 'question', 'subset_questions', 'subset_rows',
-           'benchmark_questions', 'prompt_text', 'requests', 'answered', 'ask', 'by_subset', 'mean_of_means',
-           'drawn_means', 'benchmark_metrics', 'compare_benchmarks', 'alrage', 'judge_messages', 'judge_score',
-           'judged_metric', 'compare_marks', 'lines', 'bare_words', 'json_object', 'followed', 'instructions',
-           'rule_metrics']
+__all__ = ['LETTERS', 'ANSWER', 'SCHOOL', 'ARABIC_MMLU', 'ALGHAFA', 'ARATRUST', 'BENCHMARKS', 'COLUMNS', 'PLAIN', 'MARK', 'MARKS',
+           'RULES', 'SUBJECTS', 'VALUES', 'mcq', 'kept_options', 'lettered', 'arabic_mmlu', 'madinah_qa',
+           'arabic_mmlu_ht', 'aratrust', 'arabic_exams', 'alghafa', 'Benchmark', 'question', 'subset_questions',
+           'subset_rows', 'benchmark_questions', 'begin_of', 'prompt_text', 'requests', 'answered', 'ask', 'by_subset',
+           'mean_of_means', 'drawn_means', 'benchmark_metrics', 'compare_benchmarks', 'alrage', 'judge_messages',
+           'judge_score', 'judged_metric', 'compare_marks', 'lines', 'bare_words', 'json_object', 'followed',
+           'instructions', 'rule_metrics']
 
 # %% ../../nbs/core/arabic.ipynb #02708406
 LETTERS = tuple('أ ب ج د هـ و ز ح ط ي ك ل م ن س ع ف ص ق ر ش ت ث خ ذ ض ظ غ'.split()) # LightEval's; the fifth has two characters
@@ -188,16 +188,22 @@ def benchmark_questions(folder:Path|None=None, # as in `subset_rows`
     return asked, odd, commits
 
 # %% ../../nbs/core/arabic.ipynb #d8209f89
+PLAIN = "{{ messages[0]['content'] }}" # how a template ends that adds nothing
+
+def begin_of(tokenizer # of the model
+            )->str: # special tokens
+    "What a tokenizer writes before a text."
+    first = tokenizer('')['input_ids']
+    if first and first[-1] == tokenizer.eos_token_id: first = first[:-1]
+    return ''.join(tokenizer.convert_ids_to_tokens(first))
+
 def prompt_text(tokenizer, # of the model
                 q:dict, # question
                 chatting:bool=True, # through the chat template, or as plain text
                )->str: # what the model reads before the choice, special tokens included
     "A question as the model reads it. HalaError where there is no chat template."
-    body = q['query'][len(q['instruction']):].strip()
-    first = tokenizer('')['input_ids']
-    if first and first[-1] == tokenizer.eos_token_id: first = first[:-1]
-    begin = ''.join(tokenizer.convert_ids_to_tokens(first))
-    if not chatting: return begin + q['instruction'] + '\n\n' + body
+    body, begin = q['query'][len(q['instruction']):].strip(), begin_of(tokenizer)
+    if not chatting or str(tokenizer.chat_template).endswith(PLAIN): return begin + q['instruction'] + '\n\n' + body
     if not tokenizer.chat_template:
         raise HalaError('the model has no chat template (chat_template.jinja); a model that is asked questions needs one')
     text = tokenizer.apply_chat_template(chat(q['instruction'] + body), tokenize=False, add_generation_prompt=True)

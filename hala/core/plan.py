@@ -238,8 +238,9 @@ def memory(p:Plan, # of a size
     node, stored = p.graph[artifact], isinstance(p.recipe.sources.base, Pretrained)
     def weight(r): return (r['bytes'] if stored else 4*r['parameters']) if r['parameters'] else 0
     models = [rows[a] for role,a in node.inputs.items() if role in OPENED.get(node.stage, ()) and a in rows]
-    trained = wanted(p.recipe, artifact, node.values)[0] is not None
-    held = max([WORK*weight(r) for r in models] + [ADAM*rows[artifact]['parameters']*trained])
+    training, own = wanted(p.recipe, artifact, node.values)[0], rows[artifact]
+    trained = 0 if training is None else WORK*weight(own) if training.lora else ADAM*own['parameters']
+    held = max([WORK*weight(r) for r in models] + [trained])
     return held/GIGABYTE + LIBRARIES*bool(held)
 
 # %% ../../nbs/core/plan.ipynb #4984266d

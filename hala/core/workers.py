@@ -12,8 +12,9 @@ from .serve import has_vllm, python_with_vllm, pythons
 from .store import manifest, shard, slices
 
 # %% auto #0
-__all__ = ['TABLES', 'SERVER', 'gpus', 'places', 'apart', 'started', 'last_line', 'fill_here', 'run_shard', 'with_shard', 'parts',
-           'fill_part', 'specs', 'fill_on_ray', 'fill', 'add_devices', 'add_workers', 'settle_devices']
+__all__ = ['TABLES', 'SERVER', 'gpus', 'places', 'apart', 'started', 'last_line', 'fill_here', 'run_shard', 'with_shard',
+           'need_alike', 'parts', 'fill_part', 'specs', 'fill_on_ray', 'fill', 'add_devices', 'add_workers',
+           'settle_devices']
 
 # %% ../../nbs/core/workers.ipynb #3a25ddd8
 def gpus()->list: # names, as CUDA_VISIBLE_DEVICES has them
@@ -100,6 +101,13 @@ def with_shard(share:str # 'i/n'
 # %% ../../nbs/core/workers.ipynb #ba54f889
 TABLES = {'02': ('pairs', 'human'), '04': ('instructions',)} # of the artifact `text`, whose rows are generated
 
+def need_alike(theirs:float # GPUs of the cluster
+              )->None:
+    "A HalaError where this node would know answers by another engine or dtype than the workers."
+    if bool(theirs) == bool(gpus()): return
+    raise HalaError(f'--on ray: the cluster has {"GPUs" if theirs else "no GPU"} and this node has {"some" if gpus() else "none"}; '
+                    'answers are known by engine and dtype, so start this on a node like its workers')
+
 def parts(p:Plan, # of a size
           stage:str # 02 or 04
          )->int: # how many
@@ -130,12 +138,13 @@ def specs(p:Plan, stage:str, override:str # as of `started`
 def fill_on_ray(p:Plan, stage:str, override:str, # as of `started`
                 each:int # GPUs that hold one model together
                )->None:
-    "Have the rows of a stage answered by the tasks of a Ray cluster. HalaError where Ray is missing, or no part could be done."
+    "Have the rows of a stage answered by the tasks of a Ray cluster. HalaError where Ray is missing, this node is of another kind, or no part could be done."
     try: import ray
     except ImportError: raise HalaError('Ray is not installed here: pip install hala[ray], on every node') from None
     ray.init(address=os.environ.get('RAY_ADDRESS', 'local'), logging_level='WARNING', log_to_driver=False)
     try:
-        needs = dict(num_gpus=each) if ray.cluster_resources().get('GPU') else dict(num_cpus=1)
+        theirs = ray.cluster_resources().get('GPU', 0); need_alike(theirs)
+        needs = dict(num_gpus=each) if theirs else dict(num_cpus=1)
         task = ray.remote(max_retries=3, scheduling_strategy='SPREAD', **needs)(fill_part)
         todo = {task.remote(s): s['part'] for s in specs(p, stage, override)}
         n, failed = len(todo), {}
@@ -157,9 +166,10 @@ def fill(p:Plan, stage:str, override:str # as of `started`
         )->None:
     "Have the rows of a stage answered by several workers, where that is wanted."
     each, workers = (int(os.environ.get(v) or n) for v, n in (('HALA_TENSOR_PARALLEL', 1), ('HALA_WORKERS', 0)))
+    elsewhere = apart() # settles the engine
     if os.environ.get('HALA_ON') == 'ray': return fill_on_ray(p, stage, override, each)
     there = places(workers, gpus(), each)
-    if len(there) > 1 or apart(): fill_here(p, stage, override, there)
+    if len(there) > 1 or elsewhere: fill_here(p, stage, override, there)
 
 def add_devices(parser # of a verb
                ): # the same
