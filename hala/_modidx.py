@@ -804,6 +804,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'hala.core.train.packed_rows': ('core/train.html#packed_rows', 'hala/core/train.py'),
                                  'hala.core.train.packing_error': ('core/train.html#packing_error', 'hala/core/train.py'),
                                  'hala.core.train.pieces': ('core/train.html#pieces', 'hala/core/train.py'),
+                                 'hala.core.train.processes_for': ('core/train.html#processes_for', 'hala/core/train.py'),
                                  'hala.core.train.processes_wanted': ('core/train.html#processes_wanted', 'hala/core/train.py'),
                                  'hala.core.train.row_order': ('core/train.html#row_order', 'hala/core/train.py'),
                                  'hala.core.train.sample_attention': ('core/train.html#sample_attention', 'hala/core/train.py'),

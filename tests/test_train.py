@@ -6,6 +6,7 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -278,6 +279,35 @@ def test_two_processes_are_one_with_twice_the_accumulation(modules, unbroken):
 
 def test_fewer_processes_than_asked_for_is_an_error(tmp_path):
     with pytest.raises(HalaError, match='2 processes were asked for, 1 run'): run(tmp_path, processes=2)
+
+
+@pytest.mark.parametrize('cards, rows, started', [(0, 16, 1), (2, 1, 1), (6, 16, 4), (8, 16, 8)])
+def test_as_many_processes_as_can_share_a_step(cards, rows, started, monkeypatch, tmp_path, capsys):
+    "Without being asked; what is started is told so, and what trains here is one."
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: cards)
+    for name in ('HALA_PROCESSES', 'WORLD_SIZE'): monkeypatch.delenv(name, raising=False)
+    job, begun = SimpleNamespace(out=tmp_path, arguments=(), recipe=SimpleNamespace(sft=replace(TRAINING, batch_tokens=rows*128))), []
+    def end(*args, **kwargs):
+        begun.append(args[2] if args[2:] else train.processes_wanted())
+        raise HalaError('begun')
+    monkeypatch.setattr(train, 'launch', end)
+    with pytest.raises(HalaError, match='begun'): train.train_stage('hala.sft', job, end)
+    assert begun == [started] and (f'{started} of {cards} GPUs' in capsys.readouterr().out) == (cards > 1)
+    monkeypatch.setenv('WORLD_SIZE', '4')
+    assert train.processes_wanted() == 4
+    monkeypatch.setenv('HALA_PROCESSES', '3')
+    assert train.processes_wanted() == train.processes_for(job.recipe.sft) == 3
+
+
+def test_one_process_takes_one_of_several_cards(tmp_path, monkeypatch):
+    "As stage 00 trains; Trainer would wrap the model for all that it sees."
+    config = train.SFTConfig
+    def several(**settings):
+        made = config(**settings)
+        made._n_gpu = 8
+        return made
+    monkeypatch.setattr(train, 'SFTConfig', several)
+    assert run(tmp_path, replace(TRAINING, max_steps=2)).steps == 2
 
 
 def test_low_rank_updates_are_not_sharded(tmp_path):

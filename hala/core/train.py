@@ -32,8 +32,8 @@ from .store import progress, share_lock, vouch, vouched, write_json
 __all__ = ['PIECE', 'SAMPLE', 'FSDP2', 'packed_conv', 'sample_attention', 'samples_apart', 'packing_error', 'scratch', 'tokenise',
            'pieces', 'to_read', 'stored', 'lengths_of', 'pack', 'packed_rows', 'row_order', 'wrapped', 'samples_of',
            'PackedTrainer', 'stalled', 'Watch', 'newest', 'best_of', 'drop_torn', 'Fit', 'adapted', 'stored_dtype',
-           'in_dtype', 'fit', 'Killed', 'heard', 'launch', 'last_words', 'processes_wanted', 'train_in_children',
-           'train_stage']
+           'in_dtype', 'fit', 'Killed', 'heard', 'launch', 'last_words', 'processes_wanted', 'processes_for',
+           'train_in_children', 'train_stage']
 
 # %% ../../nbs/core/train.ipynb #a7218560
 _stock_conv = lfm2.causal_conv1d_fn
@@ -358,7 +358,7 @@ FSDP2 = dict(version=2, auto_wrap_policy='TRANSFORMER_BASED_WRAP', reshard_after
 def _config(out:Path, training, steps:int, accumulation:int, processes:int)->SFTConfig:
     "TRL's settings: what the recipe says, and what the machine has."
     gpu, shard = torch.cuda.is_available(), training.shard and processes > 1
-    return SFTConfig(
+    settings = SFTConfig(
         output_dir=str(out/'checkpoints'), max_steps=steps,
         per_device_train_batch_size=1, per_device_eval_batch_size=1, gradient_accumulation_steps=accumulation,
         learning_rate=training.learning_rate, lr_scheduler_type=training.schedule, warmup_steps=round(training.warmup*steps),
@@ -371,6 +371,8 @@ def _config(out:Path, training, steps:int, accumulation:int, processes:int)->SFT
         use_cache=True, use_cpu=not gpu, bf16=gpu and torch.cuda.is_bf16_supported(), gradient_checkpointing=gpu and not shard, dataloader_pin_memory=gpu,
         fsdp='full_shard' if shard else None, fsdp_config=dict(FSDP2) if shard else None,
         ddp_backend='gloo' if processes > 1 and not gpu else None, report_to='none', disable_tqdm=True)
+    settings._n_gpu = min(1, settings.n_gpu) # a process that sees several cards takes the first; Trainer would make DataParallel of it
+    return settings
 
 # %% ../../nbs/core/train.ipynb #dfa2a594
 @dataclass
@@ -549,11 +551,21 @@ def last_words(lines:list # of a child, stripped
     said = [line.removeprefix('hala: ') for line in takewhile(lambda line: 'torch/distributed/elastic' not in line, lines) if line]
     return said[-1] if said else 'it said nothing'
 
-# %% ../../nbs/core/train.ipynb #5b9092ce
+# %% ../../nbs/core/train.ipynb #e83b5d16
 def processes_wanted()->int: # at least 1
-    "How many processes train: what the user asked for, else one for each GPU."
-    return int(os.environ.get('HALA_PROCESSES') or max(1, torch.cuda.device_count()))
+    "How many processes train here: what the user asked for, else those that were started."
+    return int(os.environ.get('HALA_PROCESSES') or os.environ.get('WORLD_SIZE', 1))
 
+def processes_for(training # a `Training`
+                 )->int: # at least 1
+    "How many processes to start: what the user asked for, else the most, one for each GPU, that can share the rows of a step."
+    if os.environ.get('HALA_PROCESSES'): return processes_wanted()
+    rows, cards = max(1, training.batch_tokens//training.max_length), torch.cuda.device_count()
+    n = max((k for k in range(1, cards+1) if rows%k == 0), default=1)
+    if cards > 1: print(f'{n} of {cards} GPUs train, each with a process: a step has {rows} rows of {training.max_length} tokens', flush=True)
+    return n
+
+# %% ../../nbs/core/train.ipynb #5b9092ce
 def train_in_children(module:str, # of the stage
                       job, # a `Job` of hala.core.pipeline
                       processes:int
@@ -566,14 +578,14 @@ def train_in_children(module:str, # of the stage
             if newest(job.out/'checkpoints') == before: raise
             print(f'{e}; started again, it goes on from its last checkpoint', flush=True)
 
-def train_stage(module:str, # of the stage, e.g. 'hala.sft'
+def train_stage(module:str, # of the stage, e.g. 'hala.sft'; the recipe's part has the same name
                 job, # a `Job` of hala.core.pipeline
                 train # function of the job that calls `fit`
                )->dict: # rows and tokens, for the manifest
     "Train in this process, or in others, and wait."
     there, gone, fitted, mark = (job.out/name for name in ('checkpoints', 'checkpoints.gone', 'fit.json', 'trained.json'))
     if there.exists() or not vouched(mark):
-        if (n := processes_wanted()) > 1 or in_kernel(): train_in_children(module, job, n)
+        if (n := processes_for(getattr(job.recipe, module.split('.')[-1]))) > 1 or in_kernel(): train_in_children(module, job, n)
         else: train(job)
         vouch(mark, [fitted, job.out/'curve.json', *(f for f in (job.out/'model').rglob('*') if f.is_file())])
         shutil.rmtree(gone, ignore_errors=True) # of a training whose result was damaged since
