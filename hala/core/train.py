@@ -24,6 +24,7 @@ from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer, pack_dataset
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from .engine import stored_dtype
 from .pipeline import TRAINS_FOR, cause, die_with_parent, in_kernel
 from .recipe import HalaError, seed_for
 from .store import progress, share_lock, vouch, vouched, write_json
@@ -31,9 +32,9 @@ from .store import progress, share_lock, vouch, vouched, write_json
 # %% auto #0
 __all__ = ['PIECE', 'SAMPLE', 'FSDP2', 'packed_conv', 'sample_attention', 'samples_apart', 'packing_error', 'scratch', 'tokenise',
            'pieces', 'to_read', 'stored', 'lengths_of', 'pack', 'packed_rows', 'row_order', 'wrapped', 'samples_of',
-           'PackedTrainer', 'stalled', 'Watch', 'newest', 'best_of', 'drop_torn', 'Fit', 'adapted', 'stored_dtype',
-           'in_dtype', 'fit', 'Killed', 'heard', 'launch', 'last_words', 'processes_wanted', 'processes_for',
-           'train_in_children', 'train_stage']
+           'PackedTrainer', 'stalled', 'Watch', 'newest', 'best_of', 'drop_torn', 'Fit', 'adapted', 'in_dtype', 'fit',
+           'Killed', 'heard', 'launch', 'last_words', 'processes_wanted', 'processes_for', 'train_in_children',
+           'train_stage']
 
 # %% ../../nbs/core/train.ipynb #a7218560
 _stock_conv = lfm2.causal_conv1d_fn
@@ -399,13 +400,6 @@ def adapted(model, # any causal language model of transformers
         return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2*rank, target_modules='all-linear', task_type='CAUSAL_LM'))
 
 # %% ../../nbs/core/train.ipynb #b7d2f96a
-def stored_dtype(model:Path # folder
-                )->torch.dtype|None: # None: its configuration does not say
-    "The type of the numbers that a model is stored in."
-    said = json.loads((Path(model)/'config.json').read_text(encoding='utf-8'))
-    name = said.get('dtype') or said.get('torch_dtype') # the second as it was called before transformers 5
-    return name and getattr(torch, name)
-
 def in_dtype(model, # of transformers
              weights:dict|None, # of all processes; None: they are in the model
              dtype:torch.dtype
