@@ -5,6 +5,7 @@
 # %% ../../nbs/core/train.ipynb #d34d50d0
 from __future__ import annotations
 import importlib.util, json, math, os, random, re, shutil, signal, subprocess, sys, tempfile, time
+from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -30,11 +31,11 @@ from .recipe import HalaError, seed_for
 from .store import progress, share_lock, vouch, vouched, write_json
 
 # %% auto #0
-__all__ = ['PIECE', 'SAMPLE', 'FSDP2', 'packed_conv', 'sample_attention', 'samples_apart', 'packing_error', 'scratch', 'tokenise',
-           'pieces', 'to_read', 'stored', 'lengths_of', 'pack', 'packed_rows', 'row_order', 'wrapped', 'samples_of',
-           'PackedTrainer', 'stalled', 'Watch', 'newest', 'best_of', 'drop_torn', 'Fit', 'adapted', 'in_dtype', 'fit',
-           'Killed', 'heard', 'launch', 'last_words', 'processes_wanted', 'processes_for', 'train_in_children',
-           'train_stage']
+__all__ = ['REFUSED', 'UNANSWERED', 'PIECE', 'SAMPLE', 'FSDP2', 'packed_conv', 'sample_attention', 'samples_apart',
+           'packing_error', 'scratch', 'tokenise', 'pieces', 'to_read', 'stored', 'lengths_of', 'pack', 'packed_rows',
+           'row_order', 'wrapped', 'samples_of', 'PackedTrainer', 'stalled', 'Watch', 'newest', 'best_of', 'drop_torn',
+           'Fit', 'adapted', 'in_dtype', 'fit', 'Killed', 'heard', 'launch', 'last_words', 'processes_wanted',
+           'processes_for', 'train_in_children', 'train_stage']
 
 # %% ../../nbs/core/train.ipynb #a7218560
 _stock_conv = lfm2.causal_conv1d_fn
@@ -111,7 +112,7 @@ def scratch(base, # a `Scratch`: widths and layers
 def tokenise(tokenizer, # with a chat template
              rows:list, # {'messages': [...]} or {'text': ...}
              loss_on:str='assistant' # or 'all'; plain text is always learned whole
-            )->list: # (token ids, labels) of each row; label -100: not learned
+            )->list: # of each row (token ids, labels), label -100: not learned; or the reason why nothing can be learned from it
     "Token ids and labels of every row."
     if loss_on not in ('assistant', 'all'): raise HalaError(f"loss_on is {loss_on!r}: 'assistant' or 'all'")
     chats, texts = [r['messages'] for r in rows if 'text' not in r], [r['text'] for r in rows if 'text' in r]
@@ -141,9 +142,10 @@ def _system_asked(chat:list)->list:
     first = next((i for i, m in enumerate(rest) if m['role'] == 'user'), None)
     return [dict(m, content='\n\n'.join([*said, m['content']])) if i == first else m for i, m in enumerate(rest)]
 
+# %% ../../nbs/core/train.ipynb #d5e07b93
 def _added(tokenizer, chat:list)->tuple: # (token ids, mask)
     "What each answer adds to the prompt before it."
-    render = lambda messages, **how: tokenizer.apply_chat_template(messages, return_dict=True, **how)['input_ids']
+    render = lambda messages, **how: tokenizer.apply_chat_template([messages], return_dict=True, **how)['input_ids'][0]
     ids = render(chat); mask = [0]*len(ids)
     for i in (i for i, m in enumerate(chat) if m['role'] == 'assistant'):
         before, after = render(chat[:i], add_generation_prompt=True), render(chat[:i+1])
@@ -152,21 +154,29 @@ def _added(tokenizer, chat:list)->tuple: # (token ids, mask)
         mask[len(before):len(after)] = [1]*(len(after)-len(before))
     return ids, mask
 
-def _chats(tokenizer, chats:list, loss_on:str):
-    "Conversations through the chat template."
-    if not chats: return
-    chats, template = _with_system(tokenizer, chats), tokenizer.chat_template
+def _masked(tokenizer, chats:list)->list: # (token ids, mask) of each
+    "Conversations through the chat template. TemplateError where it refuses one."
+    template = tokenizer.chat_template
     try: template = template if has_generation_markers(template) else get_training_chat_template(tokenizer)
-    except ValueError: found = [_added(tokenizer, chat) for chat in chats]
-    else:
-        out = tokenizer.apply_chat_template(chats, chat_template=template, return_dict=True, return_assistant_tokens_mask=True)
-        found = zip(out['input_ids'], out['assistant_masks'], strict=True)
-    for chat,(ids,mask) in zip(chats, found, strict=True):
-        if not any(mask): raise HalaError(f'no assistant message to learn from in {str(chat)[:80]!r}')
+    except ValueError: return [_added(tokenizer, chat) for chat in chats]
+    out = tokenizer.apply_chat_template(chats, chat_template=template, return_dict=True, return_assistant_tokens_mask=True)
+    return list(zip(out['input_ids'], out['assistant_masks'], strict=True))
+
+def _taken(tokenizer, chats:list)->list: # (token ids, mask) of each; None: the template refuses it
+    "The same, each by itself where the template refuses one of them."
+    try: return _masked(tokenizer, chats)
+    except TemplateError: return [None] if len(chats) == 1 else [found for chat in chats for found in _taken(tokenizer, [chat])]
+
+REFUSED, UNANSWERED = "refused by the base's chat template", 'no answer to learn from' # why a conversation is left out
+
+def _chats(tokenizer, chats:list, loss_on:str):
+    "Conversations as samples, or the reason why not."
+    for found in _taken(tokenizer, _with_system(tokenizer, chats)) if chats else ():
+        if not found or not any(found[1]): yield UNANSWERED if found else REFUSED; continue
+        ids, mask = found
         if loss_on == 'all': yield ids, ids; continue
         end = len(mask)-mask[::-1].index(1) # nothing that is learned comes after, so it need not be read
         yield ids[:end], [i if m else -100 for i,m in zip(ids[:end], mask[:end], strict=True)]
-
 
 # %% ../../nbs/core/train.ipynb #0cbc32ed
 PIECE = 50_000 # rows that are held as text at once; of a draw each piece is one pass over the table
@@ -185,14 +195,14 @@ def to_read(tokenizer, # with a chat template
             training, # a `Training`
             loss_on:str='assistant', # or 'all'
             told=lambda done, total: None # called with rows
-           ): # yields (token ids, labels) of each row
+           ): # yields what `tokenise` gives of each row
     "The samples of a training: all of them, or a draw that lasts for `max_steps`."
     enough, tokens, done, every = training.max_steps*training.batch_tokens or math.inf, 0, 0, range(len(rows))
     order = random.Random(seed_for(training.seed, 'train', 'draw')).sample(every, len(rows)) if training.max_steps else every
     for some in pieces(rows, order):
         if tokens >= enough: return
         yield from (samples := tokenise(tokenizer, some, loss_on))
-        tokens += sum(len(ids) for ids,_ in samples if len(ids) <= training.max_length)
+        tokens += sum(len(s[0]) for s in samples if not isinstance(s, str) and len(s[0]) <= training.max_length)
         told(done := done+len(some), len(rows))
 
 # %% ../../nbs/core/train.ipynb #7b004a8b
@@ -212,21 +222,29 @@ def lengths_of(rows:datasets.Dataset # samples, or packed
     "Tokens of each."
     return pc.list_value_length(rows.data.column('input_ids')).to_numpy()
 
-def pack(samples, # (token ids, labels)
+def pack(samples, # (token ids, labels), or the reason why a row has none
          max_length:int, # tokens of a row
          seed:int, # draws which samples come together
          path:Path # file to write
-        )->tuple: # (rows with input_ids, labels and seq_lengths; number of samples; of these, dropped)
+        )->tuple: # (rows with input_ids, labels and seq_lengths; how many were read; of these, dropped: reason -> number)
     "Samples in rows of at most `max_length` tokens."
     datasets.disable_progress_bars()
-    found = stored(samples, aside := path.with_suffix('.samples'))
+    dropped = Counter()
+    def whole():
+        for s in samples:
+            if isinstance(s, str): dropped[s] += 1
+            else: yield s
+    found = stored(whole(), aside := path.with_suffix('.samples'))
     kept = np.flatnonzero(lengths_of(found) <= max_length).tolist()
-    if not kept: raise HalaError(f'none of {len(found)} rows fits max_length={max_length}')
+    if long := len(found)-len(kept): dropped['longer than max_length'] = long
+    read = len(kept)+dropped.total()
+    why = ', '.join(f'{n} {reason}' for reason, n in dropped.items())
+    if not kept: raise HalaError(f'none of {read} rows can be learned from (max_length={max_length}): {why}')
     random.Random(seed).shuffle(kept)
     path.unlink(missing_ok=True) # of an attempt that died: `datasets` would take it for its own
     rows = pack_dataset(found.select(kept), max_length, map_kwargs=dict(cache_file_name=str(path)))
     aside.unlink()
-    return rows, len(found), len(found)-len(kept)
+    return rows, read, dict(sorted(dropped.items()))
 
 # %% ../../nbs/core/train.ipynb #8e52b7d3
 def packed_rows(tokenizer, # with a chat template
@@ -234,7 +252,7 @@ def packed_rows(tokenizer, # with a chat template
                 out:Path, # artifact in the making
                 training, # a `Training`
                 loss_on:str # 'assistant' or 'all'
-               )->tuple: # (training rows, validation rows, number of samples read for training; of these, dropped)
+               )->tuple: # (training rows, validation rows, rows read for training; of these, dropped: reason -> number)
     "What is trained on, packed by the first process and mapped by all. HalaError where nothing fits."
     folder, seed = out/'checkpoints'/'packed', seed_for(training.seed, 'train', 'pack')
     folder.mkdir(parents=True, exist_ok=True)
@@ -387,7 +405,8 @@ class Fit:
     seconds: float # of this process; a resumed run counts from its resume
     tokens_per_second: float # over the same stretch, validation included
     rows: int # training rows tokenised
-    dropped: int # of these, longer than max_length
+    dropped: int # of these, left out
+    rejected: dict # why -> how many of these
 
 # %% ../../nbs/core/train.ipynb #1fc0b419
 def adapted(model, # any causal language model of transformers
@@ -475,7 +494,7 @@ def _run(trainer, last:Path|None, patience:int)->int: # the step it began at
     return state.global_step if state else 0
 
 # %% ../../nbs/core/train.ipynb #fcf0548a
-def _save(trainer, tokenizer, out:Path, dtype:torch.dtype, tokens:list, rows:int, dropped:int, first:int, seconds:float)->Fit:
+def _save(trainer, tokenizer, out:Path, dtype:torch.dtype, tokens:list, rows:int, dropped:dict, first:int, seconds:float)->Fit:
     "Write model/, curve.json and fit.json."
     curve = {}
     for h in trainer.state.log_history:
@@ -490,7 +509,7 @@ def _save(trainer, tokenizer, out:Path, dtype:torch.dtype, tokens:list, rows:int
         (out/'curve.json').write_text(json.dumps(curve, indent=1))
     best, last = min((p for p in curve if p['validation_loss'] is not None), key=lambda p: p['validation_loss']), curve[-1]
     done = Fit(last['step'], best['step'], last['tokens'], last['loss'], best['validation_loss'], seconds,
-               (last['tokens']-tokens[first])/seconds, rows, dropped)
+               (last['tokens']-tokens[first])/seconds, rows, sum(dropped.values()), dropped)
     if trainer.args.process_index == 0: # no times: the same training gives the same bytes
         (out/'fit.json').write_text(json.dumps({k:v for k,v in asdict(done).items() if 'second' not in k}, indent=1))
     trainer.accelerator.wait_for_everyone(); trainer.model.eval()
@@ -586,5 +605,4 @@ def train_stage(module:str, # of the stage, e.g. 'hala.sft'; the recipe's part h
         there.rename(gone) # at once: of checkpoints that a kill left half removed, the best weights may be missing
     shutil.rmtree(gone, ignore_errors=True)
     done = json.loads(fitted.read_text())
-    dropped = {'longer than max_length': done['dropped']} if done['dropped'] else {}
-    return dict(tokens=done['tokens'], rows={'in': done['rows'], 'kept': done['rows']-done['dropped'], 'rejected': dropped})
+    return dict(tokens=done['tokens'], rows={'in': done['rows'], 'kept': done['rows']-done['dropped'], 'rejected': done['rejected']})
