@@ -207,6 +207,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'hala.core.engine.asked_together': ('core/engine.html#asked_together', 'hala/core/engine.py'),
                                   'hala.core.engine.batches': ('core/engine.html#batches', 'hala/core/engine.py'),
                                   'hala.core.engine.came_to': ('core/engine.html#came_to', 'hala/core/engine.py'),
+                                  'hala.core.engine.cards_for': ('core/engine.html#cards_for', 'hala/core/engine.py'),
                                   'hala.core.engine.choose': ('core/engine.html#choose', 'hala/core/engine.py'),
                                   'hala.core.engine.columned': ('core/engine.html#columned', 'hala/core/engine.py'),
                                   'hala.core.engine.contents': ('core/engine.html#contents', 'hala/core/engine.py'),

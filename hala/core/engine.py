@@ -25,13 +25,13 @@ from .text import ask, chat, translate_texts, worst
 # %% auto #0
 __all__ = ['BYTES', 'Output', 'PASSES', 'TRIES', 'PATIENCE', 'LONGEST_PAUSE', 'LONGEST_WAIT', 'ONE', 'WORDS', 'ACCOUNT', 'MENDED',
            'FIRST', 'FLOOR', 'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED', 'SCORED', 'NONE', 'memory_needed',
-           'need_memory', 'load', 'stored_dtype', 'Sampling', 'render', 'batches', 'padded', 'Hf', 'generate', 'score',
-           'Endpoint', 'endpoint', 'Refused', 'Passing', 'named', 'pause', 'fault', 'reply_of', 'counted', 'reserve',
-           'settle', 'came_to', 'greeted', 'ask_server', 'Openai', 'spoken_as', 'said', 'asked_together', 'land',
-           'score_remotely', 'need_vllm', 'need_version', 'installed', 'vllm_settings', 'Vllm', 'default_engine',
-           'engine', 'choose', 'translate', 'translate_rows', 'proved', 'proved_rows', 'arithmetic', 'Kept',
-           'kept_answers', 'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed', 'contents', 'marked',
-           'first_seen', 'translate_table']
+           'need_memory', 'cards_for', 'load', 'stored_dtype', 'Sampling', 'render', 'batches', 'padded', 'Hf',
+           'generate', 'score', 'Endpoint', 'endpoint', 'Refused', 'Passing', 'named', 'pause', 'fault', 'reply_of',
+           'counted', 'reserve', 'settle', 'came_to', 'greeted', 'ask_server', 'Openai', 'spoken_as', 'said',
+           'asked_together', 'land', 'score_remotely', 'need_vllm', 'need_version', 'installed', 'vllm_settings',
+           'Vllm', 'default_engine', 'engine', 'choose', 'translate', 'translate_rows', 'proved', 'proved_rows',
+           'arithmetic', 'Kept', 'kept_answers', 'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed',
+           'contents', 'marked', 'first_seen', 'translate_table']
 
 # %% ../../nbs/core/engine.ipynb #0869ed8c
 BYTES = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'F8_E4M3': 1} # of one number, by safetensors' name of its type
@@ -60,14 +60,21 @@ def need_memory(model:Path, # folder
                         'close something, or use a smaller size')
 
 # %% ../../nbs/core/engine.ipynb #b8105e8b
+def cards_for(model:Path # folder
+             )->int: # 1 without a GPU
+    "GPUs that a model is spread over: one, or all that there are where one has no room for it. One of several training processes has but its own."
+    if not torch.cuda.is_available() or 'LOCAL_RANK' in os.environ or memory_needed(model) <= torch.cuda.mem_get_info()[0]: return 1
+    return torch.cuda.device_count()
+
 def load(model:Path # folder
         )->tuple: # (model in eval mode, tokenizer)
     "A causal language model and its tokenizer, ready to run. HalaError where there is none, or it does not fit."
     if not (Path(model)/'config.json').exists(): raise HalaError(f'{model}: no model there (no config.json)')
     from transformers import AutoModelForCausalLM, AutoTokenizer # slow, and a stage whose answers are all kept opens no model
-    need_memory(model); logging.disable_progress_bar()
-    gpu, mine = torch.cuda.is_available(), f"cuda:{os.environ.get('LOCAL_RANK', 0)}" # of several training processes each its own card
-    m = AutoModelForCausalLM.from_pretrained(model, dtype='auto' if gpu else torch.float32, device_map=mine if gpu else None,
+    gpu, cards = torch.cuda.is_available(), cards_for(model)
+    need_memory(model, cards); logging.disable_progress_bar()
+    where = 'auto' if cards > 1 else f"cuda:{os.environ.get('LOCAL_RANK', 0)}" # of several training processes each its own card
+    m = AutoModelForCausalLM.from_pretrained(model, dtype='auto' if gpu else torch.float32, device_map=where if gpu else None,
                                              use_safetensors=True) # other formats can run code
     return m.eval(), AutoTokenizer.from_pretrained(model, padding_side='left')
 
