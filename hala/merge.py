@@ -17,7 +17,7 @@ from mergekit.config import InputModelDefinition, MergeConfiguration
 from mergekit.common import ModelPath, ModelReference
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
-from .core.engine import choose, engine
+from .core.engine import choose, engine, stored_dtype
 from .core.metrics import accuracy, compare_answers, compared, metric
 from .core.pipeline import Job, run_stage, stage_main
 from .core.recipe import HalaError
@@ -95,11 +95,10 @@ def merge(base:Path,  # checkpoint at t=0
     "A merge of a tuned model and its base. HalaError where t is out of range or the two do not fit."
     if not 0 <= t <= 1: raise HalaError(f'merge.t is {t}; it runs from 0 (the base) to 1 (the tuned model)')
     same_shapes(base, tuned)
-    dtype = json.loads((base/'config.json').read_text(encoding='utf-8'))['dtype']
-    a,b = reference(base), reference(tuned)
+    a,b,dtype = reference(base), reference(tuned), stored_dtype(base)
     if method == 'slerp': how = dict(base_model=a, models=[InputModelDefinition(model=o) for o in (a,b)], parameters={'t':t})
     else: how = dict(models=[InputModelDefinition(model=o, parameters={'weight':w}) for o,w in ((a,1-t), (b,t))])
-    config = MergeConfiguration(merge_method=method, dtype=dtype, **how)
+    config = MergeConfiguration(merge_method=method, dtype=dtype and str(dtype).removeprefix('torch.'), **how)
     run_merge(config, str(out), options=MergeOptions(quiet=True, write_model_card=False, copy_tokenizer=False))
     for file in sorted(f for pattern in BESIDE for f in tuned.glob(pattern)): shutil.copyfile(file, out/file.name)
     same_shapes(base, out)

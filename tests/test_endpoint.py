@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -90,6 +91,7 @@ def serving(*args, **kwargs):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(module, 'LONGEST_PAUSE', .02)
+    monkeypatch.setattr(module, 'PATIENCE', 0, raising=False)
     monkeypatch.setenv('OPENAI_API_KEY', 'key')
     for name in ('HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'): monkeypatch.delenv(name, raising=False)
 
@@ -162,14 +164,39 @@ def test_a_server_that_refuses_all_is_asked_again_when_it_is_mended(tmp_path):
         with kept(tmp_path, 'openai', at) as e: assert sentences(e) == ECHOES
 
 
-def test_what_was_answered_beside_a_failure_is_kept(tmp_path):
-    "All 24 in flight, one of which gets 500 for good: the other 23 are not asked again."
-    with serving(lambda text, times: 500 if text == 'sentence 7' else None) as s:
-        at = Endpoint(s.url, 'm', in_flight=24)
-        with kept(tmp_path, 'openai', at) as e, pytest.raises(HalaError, match='status 500: no'): e.generate(PROMPTS, Sampling(8))
+@pytest.mark.parametrize('fault', [500, 'garble', 'none'])
+def test_a_text_that_the_server_fails_on_stops_nothing(fault, tmp_path):
+    "The other 23 are answered and not asked again; alone in the next run it stops nothing either, and is kept when it is answered."
+    with serving(lambda text, times: fault if text == 'sentence 7' else None) as s:
+        at, without_7 = Endpoint(s.url, 'm', in_flight=24), [*ECHOES[:7], 'crashed', *ECHOES[8:]]
+        for times in (6, 12):
+            with kept(tmp_path, 'openai', at) as e: assert sentences(e) == without_7 and '6 times' in e.engine.refusals[1]
+            assert s.asked == {f'sentence {n}': times if n == 7 else 1 for n in range(24)} | {'Hi': times//6}
         s.plan = lambda *_: None
         with kept(tmp_path, 'openai', at) as e: assert sentences(e) == ECHOES
-        assert s.asked == {f'sentence {n}': 7 if n == 7 else 1 for n in range(24)}
+
+
+@pytest.mark.parametrize('plan', [lambda text, times: 500 if text in ('sentence 7', 'Hi') else None, lambda text, times: 429 if text == 'sentence 7' else None])
+def test_a_server_that_fails_is_not_the_fault_of_a_text(plan, tmp_path):
+    "It does not answer a greeting either, or has too much to do: the run ends, what was answered is kept."
+    with serving(plan) as s:
+        at = Endpoint(s.url, 'm', in_flight=24)
+        with kept(tmp_path, 'openai', at) as e, pytest.raises(HalaError, match=r'in 6 tries .the last: status (500|429): no'): e.generate(PROMPTS, Sampling(8))
+        s.plan = lambda *_: None
+        with kept(tmp_path, 'openai', at) as e: assert sentences(e) == ECHOES
+        assert {n for n, times in s.asked.items() if times > 1} == {'sentence 7'}
+
+
+def test_what_may_pass_is_waited_for(monkeypatch):
+    "Minutes, not a number of tries; a reply that is none may have been charged for, and is not asked for longer."
+    monkeypatch.setattr(module, 'PATIENCE', 60)
+    with serving(lambda _, times: 503 if times < 12 else None) as s, engine('openai', Endpoint(s.url, 'm')) as e:
+        assert sentences(e, PROMPTS[:2]) == ECHOES[:2] and s.asked == {'sentence 0': 12, 'sentence 1': 12}
+    with serving(lambda *_: 'garble') as s, engine('openai', Endpoint(s.url, 'm')) as e, pytest.raises(HalaError, match='in 6 tries'): sentences(e, PROMPTS[:1])
+
+
+@pytest.mark.parametrize('said, least', [('300', 300), ('86400', 900), (formatdate(time.time()+600, usegmt=True), 500), ('soon', 0)])
+def test_a_server_says_how_long_to_wait(said, least): assert least <= module.pause(0, said) <= 1.25*max(least, 1) + 150
 
 
 PROGRAM = """

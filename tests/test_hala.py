@@ -5,13 +5,18 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass, replace
 from itertools import product
 
 import pytest
+import torch
 from conftest import ROOT, hala
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from hala.core.cards import scores_table
+from hala.core.engine import arithmetic, load, memory_needed
 from hala.core.pipeline import Job
 from hala.core.recipe import CODE_POLICY, ENGLISH_SETS, HUMAN, MMLU, ORCA, TRANSLATION_TESTS, Folder, HalaError, hala_sizes, recipe
 from hala.core.store import read_rows
@@ -19,6 +24,7 @@ from hala.core.tables import Shape, translate_records
 from hala.core.text import test_sets as by_set
 from hala.core.world import toy
 from hala.evaluate import translation_metrics
+from hala.merge import merge
 from hala.sources import make_text
 from hala.translator import measure
 
@@ -210,6 +216,38 @@ def local_tests(tmp_path_factory):
     for id in TABLES: laid_out(folder, id)
     some = [t for t in TRANSLATION_TESTS if t.english.config not in set(MMLU)-{'anatomy'}]
     return tuple(replace(t, english=here(t.english, folder), arabic=here(t.arabic, folder)) for t in some)
+
+
+@pytest.mark.parametrize('name', ['dtype', 'torch_dtype', None])
+def test_a_base_of_any_year_is_merged(name, tmp_path, monkeypatch):
+    "Configurations from before transformers 4.56 say `torch_dtype`; the merge and the key of a row read either."
+    base, tuned = tmp_path/'base', tmp_path/'tuned'
+    for folder in (base, tuned):
+        toy()[0].bfloat16().save_pretrained(folder)
+        config = json.loads((folder/'config.json').read_text())
+        stored = config.pop('dtype')
+        (folder/'config.json').write_text(json.dumps(config | ({name: stored} if name else {})))
+    merged = load_file(merge(base, tuned, .5, tmp_path/'merged')/'model.safetensors')
+    assert {w.dtype for w in merged.values()} == {torch.bfloat16} and merged.keys() == load_file(base/'model.safetensors').keys()
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    assert arithmetic(base)['dtype'] == ('bfloat16' if name else 'None')
+
+
+@pytest.mark.parametrize('free, cards, rank, where', [
+    (1, 8, None, 'cuda:0'), (.2, 8, None, 'auto'), (.2, 8, '3', None), (.2, 2, None, None), (.9, 1, None, None)])
+def test_a_model_too_large_for_one_card_is_spread(free, cards, rank, where, tmp_path, monkeypatch):
+    "Over all of them, unless each has a training process; refused where they are too small together. `free`: room on each, in models."
+    model, tokenizer = toy()
+    model.save_pretrained(tmp_path); tokenizer.save_pretrained(tmp_path)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: cards)
+    monkeypatch.setattr(torch.cuda, 'mem_get_info', lambda: (int(memory_needed(tmp_path)*free), 0))
+    monkeypatch.setattr(AutoModelForCausalLM, 'from_pretrained', lambda *_, device_map, **__: seen.append(device_map) or model)
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    if rank: monkeypatch.setenv('LOCAL_RANK', rank)
+    seen = []
+    with nullcontext() if where else pytest.raises(HalaError, match='needs about'): load(tmp_path)
+    assert seen == [where]*bool(where)
 
 
 NAMES = ['Tarjama-25:test', 'wmt24pp:en-ar_EG', 'wmt24pp:en-ar_SA', 'flores_plus:devtest', 'mmlu (also a benchmark)']

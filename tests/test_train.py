@@ -6,9 +6,11 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
+from trl.chat_template_utils import gemma_chat_template
 import hala
 from hala.core import train
 from hala.core.engine import load
@@ -191,6 +193,39 @@ def test_long_rows_are_dropped_and_counted(tmp_path):
     with pytest.raises(HalaError, match='max_length'): run(tmp_path/'none', rows=long)
 
 
+ODD = [[dict(role='user', content='Who?')], [dict(role='user', content='Who?'), *dialogue('What?', 'This.')], dialogue('What?', 'This.')[1:],
+       [dict(role='system', content='Be brief.'), dict(role='assistant', content='Yes.')], [*dialogue('What?', 'This.'), dict(role='tool', content='7')], []]
+
+TURNS = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}") # nobody marked the answers, and it takes any order
+
+
+@pytest.mark.parametrize('template, refused', [('lfm2', []), ('gemma', [1, 2, 3, 4, 5]), ('turns', [])])
+def test_odd_rows_are_left_out_and_counted(template, refused, tmp_path):
+    "Unanswered, or in an order that a template refuses: those around them are learned as if they were not there."
+    model, tokenizer = toy()
+    if template == 'gemma': tokenizer.chat_template = gemma_chat_template
+    if template == 'turns': tokenizer.chat_template = TURNS
+    rows, odd = ROWS[:20], [{'messages': m} for m in ODD]
+    found = train.tokenise(tokenizer, [*rows[:10], *odd, *rows[10:]])
+    assert found[:10]+found[10+len(odd):] == train.tokenise(tokenizer, rows)
+    assert [i for i, s in enumerate(found[10:10+len(odd)]) if s == train.REFUSED] == refused and found[10] == train.UNANSWERED
+    left = sum(isinstance(s, str) for s in found)
+    done = train.fit(model, tokenizer, [*odd, *rows], ROWS[:HELD]+odd, tmp_path/'some', replace(TRAINING, max_steps=1, epochs=1))
+    assert (done.rows, done.dropped, sum(done.rejected.values())) == (len(rows)+len(odd), left, left) and done.rejected.get(train.REFUSED, 0) == len(refused)
+    with pytest.raises(HalaError, match=f'^none of 3 rows can be learned from .*: 3 {train.UNANSWERED}$'):
+        train.fit(model, tokenizer, odd[:1]*3, ROWS[:HELD], tmp_path/'none', TRAINING)
+
+
+def test_odd_rows_stand_in_the_manifest(tmp_path, monkeypatch):
+    "By reason, beside those that are too long."
+    job = SimpleNamespace(out=tmp_path, recipe=SimpleNamespace(sft=replace(TRAINING, epochs=1)))
+    rows = ROWS + [{'messages': ODD[0]}]*2 + [{'messages': dialogue('What?', 'word '*200)}]*3
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
+    said = train.train_stage('hala.sft', job, lambda job: run(job.out, job.recipe.sft, rows))
+    assert said['rows'] == {'in': 65, 'kept': 60, 'rejected': {'longer than max_length': 3, train.UNANSWERED: 2}}
+
+
 def test_loss_covers_the_assistant_and_its_end():
     _, tokenizer = toy()
     talk = dialogue('What is it?', 'A city.') + dialogue('وما هي؟', 'مدينة.')
@@ -204,7 +239,7 @@ def test_loss_covers_the_assistant_and_its_end():
     assert all(label in (-100, i) for i, label in zip(ids, labels, strict=True))
     [(whole, learned)] = train.tokenise(tokenizer, [{'messages': talk}], 'all')
     assert whole == learned and whole[:len(ids)] == ids and tokenizer.decode(whole[len(ids):]) == '\n'  # what nothing learned depends on is not read
-    with pytest.raises(HalaError, match='no assistant'): train.tokenise(tokenizer, [{'messages': talk[:1]}])
+    assert train.tokenise(tokenizer, [{'messages': talk[:1]}]) == [train.UNANSWERED]
 
 
 def test_rows_of_both_kinds_keep_their_order():
@@ -278,6 +313,35 @@ def test_two_processes_are_one_with_twice_the_accumulation(modules, unbroken):
 
 def test_fewer_processes_than_asked_for_is_an_error(tmp_path):
     with pytest.raises(HalaError, match='2 processes were asked for, 1 run'): run(tmp_path, processes=2)
+
+
+@pytest.mark.parametrize('cards, rows, started', [(0, 16, 1), (2, 1, 1), (6, 16, 4), (8, 16, 8)])
+def test_as_many_processes_as_can_share_a_step(cards, rows, started, monkeypatch, tmp_path, capsys):
+    "Without being asked; what is started is told so, and what trains here is one."
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: cards)
+    for name in ('HALA_PROCESSES', 'WORLD_SIZE'): monkeypatch.delenv(name, raising=False)
+    job, begun = SimpleNamespace(out=tmp_path, arguments=(), recipe=SimpleNamespace(sft=replace(TRAINING, batch_tokens=rows*128))), []
+    def end(*args, **kwargs):
+        begun.append(args[2] if args[2:] else train.processes_wanted())
+        raise HalaError('begun')
+    monkeypatch.setattr(train, 'launch', end)
+    with pytest.raises(HalaError, match='begun'): train.train_stage('hala.sft', job, end)
+    assert begun == [started] and (f'{started} of {cards} GPUs' in capsys.readouterr().out) == (cards > 1)
+    monkeypatch.setenv('WORLD_SIZE', '4')
+    assert train.processes_wanted() == 4
+    monkeypatch.setenv('HALA_PROCESSES', '3')
+    assert train.processes_wanted() == train.processes_for(job.recipe.sft) == 3
+
+
+def test_one_process_takes_one_of_several_cards(tmp_path, monkeypatch):
+    "As stage 00 trains; Trainer would wrap the model for all that it sees."
+    config = train.SFTConfig
+    def several(**settings):
+        made = config(**settings)
+        made._n_gpu = 8
+        return made
+    monkeypatch.setattr(train, 'SFTConfig', several)
+    assert run(tmp_path, replace(TRAINING, max_steps=2)).steps == 2
 
 
 def test_low_rank_updates_are_not_sharded(tmp_path):

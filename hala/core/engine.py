@@ -4,11 +4,12 @@
 
 # %% ../../nbs/core/engine.ipynb #57660199
 from __future__ import annotations
-import gc, hashlib, json, math, os, random, re, threading
+import gc, hashlib, json, math, os, random, re, threading, time
 from collections import defaultdict, namedtuple
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,14 +23,15 @@ from .tables import Shape, translate_records
 from .text import ask, chat, translate_texts, worst
 
 # %% auto #0
-__all__ = ['BYTES', 'Output', 'PASSES', 'TRIES', 'LONGEST_PAUSE', 'ONE', 'WORDS', 'ACCOUNT', 'MENDED', 'FIRST', 'FLOOR',
-           'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED', 'SCORED', 'NONE', 'memory_needed', 'need_memory',
-           'load', 'Sampling', 'render', 'batches', 'padded', 'Hf', 'generate', 'score', 'Endpoint', 'endpoint',
-           'Refused', 'Passing', 'pause', 'fault', 'reply_of', 'counted', 'reserve', 'settle', 'came_to', 'ask_server',
-           'Openai', 'spoken_as', 'said', 'asked_together', 'land', 'score_remotely', 'need_vllm', 'need_version',
-           'installed', 'vllm_settings', 'Vllm', 'default_engine', 'engine', 'choose', 'translate', 'translate_rows',
-           'proved', 'proved_rows', 'arithmetic', 'Kept', 'kept_answers', 'ask_for', 'columned', 'flow', 'kept',
-           'generated', 'crashed', 'contents', 'marked', 'first_seen', 'translate_table']
+__all__ = ['BYTES', 'Output', 'PASSES', 'TRIES', 'PATIENCE', 'LONGEST_PAUSE', 'LONGEST_WAIT', 'ONE', 'WORDS', 'ACCOUNT', 'MENDED',
+           'FIRST', 'FLOOR', 'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED', 'SCORED', 'NONE', 'memory_needed',
+           'need_memory', 'cards_for', 'load', 'stored_dtype', 'Sampling', 'render', 'batches', 'padded', 'Hf',
+           'generate', 'score', 'Endpoint', 'endpoint', 'Refused', 'Passing', 'named', 'pause', 'fault', 'reply_of',
+           'counted', 'reserve', 'settle', 'came_to', 'greeted', 'ask_server', 'Openai', 'spoken_as', 'said',
+           'asked_together', 'land', 'score_remotely', 'need_vllm', 'need_version', 'installed', 'vllm_settings',
+           'Vllm', 'default_engine', 'engine', 'choose', 'translate', 'translate_rows', 'proved', 'proved_rows',
+           'arithmetic', 'Kept', 'kept_answers', 'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed',
+           'contents', 'marked', 'first_seen', 'translate_table']
 
 # %% ../../nbs/core/engine.ipynb #0869ed8c
 BYTES = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'F8_E4M3': 1} # of one number, by safetensors' name of its type
@@ -58,16 +60,31 @@ def need_memory(model:Path, # folder
                         'close something, or use a smaller size')
 
 # %% ../../nbs/core/engine.ipynb #b8105e8b
+def cards_for(model:Path # folder
+             )->int: # 1 without a GPU
+    "GPUs that a model is spread over: one, or all that there are where one has no room for it. One of several training processes has but its own."
+    if not torch.cuda.is_available() or 'LOCAL_RANK' in os.environ or memory_needed(model) <= torch.cuda.mem_get_info()[0]: return 1
+    return torch.cuda.device_count()
+
 def load(model:Path # folder
         )->tuple: # (model in eval mode, tokenizer)
     "A causal language model and its tokenizer, ready to run. HalaError where there is none, or it does not fit."
     if not (Path(model)/'config.json').exists(): raise HalaError(f'{model}: no model there (no config.json)')
     from transformers import AutoModelForCausalLM, AutoTokenizer # slow, and a stage whose answers are all kept opens no model
-    need_memory(model); logging.disable_progress_bar()
-    gpu, mine = torch.cuda.is_available(), f"cuda:{os.environ.get('LOCAL_RANK', 0)}" # of several training processes each its own card
-    m = AutoModelForCausalLM.from_pretrained(model, dtype='auto' if gpu else torch.float32, device_map=mine if gpu else None,
+    gpu, cards = torch.cuda.is_available(), cards_for(model)
+    need_memory(model, cards); logging.disable_progress_bar()
+    where = 'auto' if cards > 1 else f"cuda:{os.environ.get('LOCAL_RANK', 0)}" # of several training processes each its own card
+    m = AutoModelForCausalLM.from_pretrained(model, dtype='auto' if gpu else torch.float32, device_map=where if gpu else None,
                                              use_safetensors=True) # other formats can run code
     return m.eval(), AutoTokenizer.from_pretrained(model, padding_side='left')
+
+# %% ../../nbs/core/engine.ipynb #6a90c2d4
+def stored_dtype(model:Path # folder
+                )->torch.dtype|None: # None: its configuration does not say
+    "The type of the numbers that a model is stored in."
+    said = json.loads((Path(model)/'config.json').read_text(encoding='utf-8'))
+    name = said.get('dtype') or said.get('torch_dtype') # the second as it was called before transformers 4.56
+    return name and getattr(torch, name)
 
 # %% ../../nbs/core/engine.ipynb #d4fb3bf2
 @dataclass(frozen=True)
@@ -197,7 +214,8 @@ def endpoint(text:str, # 'URL#MODEL'
     return Endpoint(url.rstrip('/'), model, **more)
 
 # %% ../../nbs/core/engine.ipynb #2e65e899
-PASSES, TRIES, LONGEST_PAUSE = {408, 409, 425, 429}, 6, 60.0 # status codes beside 5xx that may pass; of one request; seconds
+PASSES, TRIES, PATIENCE = {408, 409, 425, 429}, 6, 300.0 # status codes beside 5xx that may pass; of one request at least; seconds for what may pass
+LONGEST_PAUSE, LONGEST_WAIT = 60.0, 900.0 # seconds between two tries: of its own accord; because the server said so
 ONE, WORDS = {400, 413, 422}, 200 # status codes that speak of one request; characters of a server's message that are shown
 ACCOUNT = re.compile('quota|billing|balance|credit|payment|account|api_key|model_not_found') # kinds of error that speak of all, whatever the status
 MENDED = {401: 'wants another key than OPENAI_API_KEY', 402: 'wants to be paid', 403: 'wants another key than OPENAI_API_KEY'}
@@ -208,12 +226,19 @@ class Refused(HalaError):
 class Passing(Exception):
     "A server may answer later."
 
+def named(said:str|None # the server's Retry-After
+         )->float|None: # seconds; None: it names no time
+    "How long a server wants one to wait: a number of seconds, or a date (RFC 9110, section 10.2.3)."
+    if said and re.fullmatch(r'\d+(\.\d+)?', said): return float(said)
+    try: return max(0.0, parsedate_to_datetime(said).timestamp() - time.time()) if said else None
+    except ValueError: return None
+
 def pause(k:int, # tries so far
           said:str|None # the server's Retry-After
          )->float: # seconds
     "How long to wait: as long as the server says, else twice as long each time, and never in step with others."
-    wanted = float(said) if said and re.fullmatch(r'\d+(\.\d+)?', said) else 0.5*2**k
-    return min(LONGEST_PAUSE, wanted) * random.uniform(1.0, 1.25)
+    wanted = named(said)
+    return (min(LONGEST_PAUSE, 0.5*2**min(k, 10)) if wanted is None else min(LONGEST_WAIT, wanted)) * random.uniform(1.0, 1.25)
 
 def fault(text:str # body of a reply
          )->tuple: # (message on one line; what kinds of error the server names, where that is more than a rate that is too high)
@@ -286,25 +311,40 @@ def came_to(at:Endpoint, r, # httpx.Response
     return at.cost(*used) if used else most
 
 # %% ../../nbs/core/engine.ipynb #ece217f2
+def greeted(e, # engine `Openai`
+            path:str, body:dict # of the request that failed
+           )->bool: # answered
+    "Whether a server answers something short. HalaError where the greeting could cost too much."
+    import httpx
+    hi = dict(spoken_as('Hi' if 'prompt' in body else chat('Hi')), model=body['model'], max_tokens=body['max_tokens'])
+    most = cost = reserve(e, hi)
+    try:
+        r = e.client.post(path, json=hi); cost = came_to(e.at, r, most)
+        return bool(reply_of(r, path, hi, e.at.url))
+    except (httpx.HTTPError, ValueError, Passing, HalaError): return False
+    finally: settle(e, most, cost)
+
 def ask_server(e, # engine `Openai`
                path:str, body:dict, # e.g. 'chat/completions'; of the request
                read # function of a reply -> answer, or Refused
               ): # answer
     "One answer of a server. Refused, or HalaError where it stays away or answers nobody."
     import httpx
-    for k in range(TRIES):
-        most, after = reserve(e, body), None
+    begun, k, over = time.monotonic(), 0, False
+    while not over:
+        most, r = reserve(e, body), None
         cost = most # until it is known to be less
         try:
-            r = e.client.post(path, json=body); after = r.headers.get('retry-after')
-            cost = came_to(e.at, r, most)
+            r = e.client.post(path, json=body); cost = came_to(e.at, r, most)
             return read(reply_of(r, path, body, e.at.url))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as x: said, cost = type(x).__name__, 0.0 # nothing was sent
         except (httpx.TransportError, ValueError, TypeError, LookupError, AttributeError) as x: said = type(x).__name__ # broken off, or no answer
         except Passing as x: said = str(x)
         finally: settle(e, most, cost)
-        if k == TRIES-1 or e.stop.wait(pause(k, after)): break
-    raise HalaError(f'{e.at.url} gave no answer in {k+1} tries (the last: {said}); what was answered is kept, the same command goes on from there')
+        k += 1; passes = e.understood if r is None else not r.is_success
+        over = k >= TRIES and (not passes or time.monotonic()-begun >= PATIENCE) or e.stop.wait(pause(k-1, r and r.headers.get('retry-after')))
+    if e.understood and not e.stop.is_set() and r is not None and r.status_code not in PASSES and greeted(e, path, body): raise Refused(f'{said}, {k} times')
+    raise HalaError(f'{e.at.url} gave no answer in {k} tries (the last: {said}); what was answered is kept, the same command goes on from there')
 
 # %% ../../nbs/core/engine.ipynb #44f2b520
 class Openai:
@@ -576,7 +616,7 @@ def arithmetic(model # folder
     try: config = json.loads((Path(model)/'config.json').read_text(encoding='utf-8'))
     except (OSError, ValueError): raise HalaError(f'{model}: no model there (no config.json that can be read)') from None
     quantised = config.get('quantization_config')
-    return dict(dtype=str(config.get('dtype')) if torch.cuda.is_available() else 'float32', quantisation=quantised and key_of(quantised))
+    return dict(dtype=str(stored_dtype(model)).removeprefix('torch.') if torch.cuda.is_available() else 'float32', quantisation=quantised and key_of(quantised))
 
 CRASHED = 'the engine has no answer: it crashed three times, or refused' # the reason of a row that has no answer
 OTHER = dict(generate='score', score='generate')

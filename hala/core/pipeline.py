@@ -358,7 +358,7 @@ def add_arguments(parser:argparse.ArgumentParser, # of a verb or a module
     parser.add_argument('--set', action='append', default=[], metavar='FIELD=VALUE',
                         help='a field of the recipe, e.g. sft.learning_rate=1e-5; repeatable')
     parser.add_argument('--recipes', default='', metavar='FILE.py', help='a file that adds families and sizes')
-    parser.add_argument('--processes', type=int, default=0, help='for training; default: one for each GPU, or one')
+    parser.add_argument('--processes', type=int, default=0, help='for training; default: one for each GPU, as many as can share the rows of a step')
     return parser
 
 def settle_environment(a # parsed arguments

@@ -5,6 +5,7 @@
 # %% ../../nbs/core/train.ipynb #d34d50d0
 from __future__ import annotations
 import importlib.util, json, math, os, random, re, shutil, signal, subprocess, sys, tempfile, time
+from collections import Counter
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -24,16 +25,17 @@ from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer, pack_dataset
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+from .engine import stored_dtype
 from .pipeline import TRAINS_FOR, cause, die_with_parent, in_kernel
 from .recipe import HalaError, seed_for
 from .store import progress, share_lock, vouch, vouched, write_json
 
 # %% auto #0
-__all__ = ['PIECE', 'SAMPLE', 'FSDP2', 'packed_conv', 'sample_attention', 'samples_apart', 'packing_error', 'scratch', 'tokenise',
-           'pieces', 'to_read', 'stored', 'lengths_of', 'pack', 'packed_rows', 'row_order', 'wrapped', 'samples_of',
-           'PackedTrainer', 'stalled', 'Watch', 'newest', 'best_of', 'drop_torn', 'Fit', 'adapted', 'stored_dtype',
-           'in_dtype', 'fit', 'Killed', 'heard', 'launch', 'last_words', 'processes_wanted', 'train_in_children',
-           'train_stage']
+__all__ = ['REFUSED', 'UNANSWERED', 'PIECE', 'SAMPLE', 'FSDP2', 'packed_conv', 'sample_attention', 'samples_apart',
+           'packing_error', 'scratch', 'tokenise', 'pieces', 'to_read', 'stored', 'lengths_of', 'pack', 'packed_rows',
+           'row_order', 'wrapped', 'samples_of', 'PackedTrainer', 'stalled', 'Watch', 'newest', 'best_of', 'drop_torn',
+           'Fit', 'adapted', 'in_dtype', 'fit', 'Killed', 'heard', 'launch', 'last_words', 'processes_wanted',
+           'processes_for', 'train_in_children', 'train_stage']
 
 # %% ../../nbs/core/train.ipynb #a7218560
 _stock_conv = lfm2.causal_conv1d_fn
@@ -110,7 +112,7 @@ def scratch(base, # a `Scratch`: widths and layers
 def tokenise(tokenizer, # with a chat template
              rows:list, # {'messages': [...]} or {'text': ...}
              loss_on:str='assistant' # or 'all'; plain text is always learned whole
-            )->list: # (token ids, labels) of each row; label -100: not learned
+            )->list: # of each row (token ids, labels), label -100: not learned; or the reason why nothing can be learned from it
     "Token ids and labels of every row."
     if loss_on not in ('assistant', 'all'): raise HalaError(f"loss_on is {loss_on!r}: 'assistant' or 'all'")
     chats, texts = [r['messages'] for r in rows if 'text' not in r], [r['text'] for r in rows if 'text' in r]
@@ -140,9 +142,10 @@ def _system_asked(chat:list)->list:
     first = next((i for i, m in enumerate(rest) if m['role'] == 'user'), None)
     return [dict(m, content='\n\n'.join([*said, m['content']])) if i == first else m for i, m in enumerate(rest)]
 
+# %% ../../nbs/core/train.ipynb #d5e07b93
 def _added(tokenizer, chat:list)->tuple: # (token ids, mask)
     "What each answer adds to the prompt before it."
-    render = lambda messages, **how: tokenizer.apply_chat_template(messages, return_dict=True, **how)['input_ids']
+    render = lambda messages, **how: tokenizer.apply_chat_template([messages], return_dict=True, **how)['input_ids'][0]
     ids = render(chat); mask = [0]*len(ids)
     for i in (i for i, m in enumerate(chat) if m['role'] == 'assistant'):
         before, after = render(chat[:i], add_generation_prompt=True), render(chat[:i+1])
@@ -151,21 +154,29 @@ def _added(tokenizer, chat:list)->tuple: # (token ids, mask)
         mask[len(before):len(after)] = [1]*(len(after)-len(before))
     return ids, mask
 
-def _chats(tokenizer, chats:list, loss_on:str):
-    "Conversations through the chat template."
-    if not chats: return
-    chats, template = _with_system(tokenizer, chats), tokenizer.chat_template
+def _masked(tokenizer, chats:list)->list: # (token ids, mask) of each
+    "Conversations through the chat template. TemplateError where it refuses one."
+    template = tokenizer.chat_template
     try: template = template if has_generation_markers(template) else get_training_chat_template(tokenizer)
-    except ValueError: found = [_added(tokenizer, chat) for chat in chats]
-    else:
-        out = tokenizer.apply_chat_template(chats, chat_template=template, return_dict=True, return_assistant_tokens_mask=True)
-        found = zip(out['input_ids'], out['assistant_masks'], strict=True)
-    for chat,(ids,mask) in zip(chats, found, strict=True):
-        if not any(mask): raise HalaError(f'no assistant message to learn from in {str(chat)[:80]!r}')
+    except ValueError: return [_added(tokenizer, chat) for chat in chats]
+    out = tokenizer.apply_chat_template(chats, chat_template=template, return_dict=True, return_assistant_tokens_mask=True)
+    return list(zip(out['input_ids'], out['assistant_masks'], strict=True))
+
+def _taken(tokenizer, chats:list)->list: # (token ids, mask) of each; None: the template refuses it
+    "The same, each by itself where the template refuses one of them."
+    try: return _masked(tokenizer, chats)
+    except TemplateError: return [None] if len(chats) == 1 else [found for chat in chats for found in _taken(tokenizer, [chat])]
+
+REFUSED, UNANSWERED = "refused by the base's chat template", 'no answer to learn from' # why a conversation is left out
+
+def _chats(tokenizer, chats:list, loss_on:str):
+    "Conversations as samples, or the reason why not."
+    for found in _taken(tokenizer, _with_system(tokenizer, chats)) if chats else ():
+        if not found or not any(found[1]): yield UNANSWERED if found else REFUSED; continue
+        ids, mask = found
         if loss_on == 'all': yield ids, ids; continue
         end = len(mask)-mask[::-1].index(1) # nothing that is learned comes after, so it need not be read
         yield ids[:end], [i if m else -100 for i,m in zip(ids[:end], mask[:end], strict=True)]
-
 
 # %% ../../nbs/core/train.ipynb #0cbc32ed
 PIECE = 50_000 # rows that are held as text at once; of a draw each piece is one pass over the table
@@ -184,14 +195,14 @@ def to_read(tokenizer, # with a chat template
             training, # a `Training`
             loss_on:str='assistant', # or 'all'
             told=lambda done, total: None # called with rows
-           ): # yields (token ids, labels) of each row
+           ): # yields what `tokenise` gives of each row
     "The samples of a training: all of them, or a draw that lasts for `max_steps`."
     enough, tokens, done, every = training.max_steps*training.batch_tokens or math.inf, 0, 0, range(len(rows))
     order = random.Random(seed_for(training.seed, 'train', 'draw')).sample(every, len(rows)) if training.max_steps else every
     for some in pieces(rows, order):
         if tokens >= enough: return
         yield from (samples := tokenise(tokenizer, some, loss_on))
-        tokens += sum(len(ids) for ids,_ in samples if len(ids) <= training.max_length)
+        tokens += sum(len(s[0]) for s in samples if not isinstance(s, str) and len(s[0]) <= training.max_length)
         told(done := done+len(some), len(rows))
 
 # %% ../../nbs/core/train.ipynb #7b004a8b
@@ -211,21 +222,29 @@ def lengths_of(rows:datasets.Dataset # samples, or packed
     "Tokens of each."
     return pc.list_value_length(rows.data.column('input_ids')).to_numpy()
 
-def pack(samples, # (token ids, labels)
+def pack(samples, # (token ids, labels), or the reason why a row has none
          max_length:int, # tokens of a row
          seed:int, # draws which samples come together
          path:Path # file to write
-        )->tuple: # (rows with input_ids, labels and seq_lengths; number of samples; of these, dropped)
+        )->tuple: # (rows with input_ids, labels and seq_lengths; how many were read; of these, dropped: reason -> number)
     "Samples in rows of at most `max_length` tokens."
     datasets.disable_progress_bars()
-    found = stored(samples, aside := path.with_suffix('.samples'))
+    dropped = Counter()
+    def whole():
+        for s in samples:
+            if isinstance(s, str): dropped[s] += 1
+            else: yield s
+    found = stored(whole(), aside := path.with_suffix('.samples'))
     kept = np.flatnonzero(lengths_of(found) <= max_length).tolist()
-    if not kept: raise HalaError(f'none of {len(found)} rows fits max_length={max_length}')
+    if long := len(found)-len(kept): dropped['longer than max_length'] = long
+    read = len(kept)+dropped.total()
+    why = ', '.join(f'{n} {reason}' for reason, n in dropped.items())
+    if not kept: raise HalaError(f'none of {read} rows can be learned from (max_length={max_length}): {why}')
     random.Random(seed).shuffle(kept)
     path.unlink(missing_ok=True) # of an attempt that died: `datasets` would take it for its own
     rows = pack_dataset(found.select(kept), max_length, map_kwargs=dict(cache_file_name=str(path)))
     aside.unlink()
-    return rows, len(found), len(found)-len(kept)
+    return rows, read, dict(sorted(dropped.items()))
 
 # %% ../../nbs/core/train.ipynb #8e52b7d3
 def packed_rows(tokenizer, # with a chat template
@@ -233,7 +252,7 @@ def packed_rows(tokenizer, # with a chat template
                 out:Path, # artifact in the making
                 training, # a `Training`
                 loss_on:str # 'assistant' or 'all'
-               )->tuple: # (training rows, validation rows, number of samples read for training; of these, dropped)
+               )->tuple: # (training rows, validation rows, rows read for training; of these, dropped: reason -> number)
     "What is trained on, packed by the first process and mapped by all. HalaError where nothing fits."
     folder, seed = out/'checkpoints'/'packed', seed_for(training.seed, 'train', 'pack')
     folder.mkdir(parents=True, exist_ok=True)
@@ -358,7 +377,7 @@ FSDP2 = dict(version=2, auto_wrap_policy='TRANSFORMER_BASED_WRAP', reshard_after
 def _config(out:Path, training, steps:int, accumulation:int, processes:int)->SFTConfig:
     "TRL's settings: what the recipe says, and what the machine has."
     gpu, shard = torch.cuda.is_available(), training.shard and processes > 1
-    return SFTConfig(
+    settings = SFTConfig(
         output_dir=str(out/'checkpoints'), max_steps=steps,
         per_device_train_batch_size=1, per_device_eval_batch_size=1, gradient_accumulation_steps=accumulation,
         learning_rate=training.learning_rate, lr_scheduler_type=training.schedule, warmup_steps=round(training.warmup*steps),
@@ -371,6 +390,8 @@ def _config(out:Path, training, steps:int, accumulation:int, processes:int)->SFT
         use_cache=True, use_cpu=not gpu, bf16=gpu and torch.cuda.is_bf16_supported(), gradient_checkpointing=gpu and not shard, dataloader_pin_memory=gpu,
         fsdp='full_shard' if shard else None, fsdp_config=dict(FSDP2) if shard else None,
         ddp_backend='gloo' if processes > 1 and not gpu else None, report_to='none', disable_tqdm=True)
+    settings._n_gpu = min(1, settings.n_gpu) # a process that sees several cards takes the first; Trainer would make DataParallel of it
+    return settings
 
 # %% ../../nbs/core/train.ipynb #dfa2a594
 @dataclass
@@ -384,7 +405,8 @@ class Fit:
     seconds: float # of this process; a resumed run counts from its resume
     tokens_per_second: float # over the same stretch, validation included
     rows: int # training rows tokenised
-    dropped: int # of these, longer than max_length
+    dropped: int # of these, left out
+    rejected: dict # why -> how many of these
 
 # %% ../../nbs/core/train.ipynb #1fc0b419
 def adapted(model, # any causal language model of transformers
@@ -397,13 +419,6 @@ def adapted(model, # any causal language model of transformers
         return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2*rank, target_modules='all-linear', task_type='CAUSAL_LM'))
 
 # %% ../../nbs/core/train.ipynb #b7d2f96a
-def stored_dtype(model:Path # folder
-                )->torch.dtype|None: # None: its configuration does not say
-    "The type of the numbers that a model is stored in."
-    said = json.loads((Path(model)/'config.json').read_text(encoding='utf-8'))
-    name = said.get('dtype') or said.get('torch_dtype') # the second as it was called before transformers 5
-    return name and getattr(torch, name)
-
 def in_dtype(model, # of transformers
              weights:dict|None, # of all processes; None: they are in the model
              dtype:torch.dtype
@@ -479,7 +494,7 @@ def _run(trainer, last:Path|None, patience:int)->int: # the step it began at
     return state.global_step if state else 0
 
 # %% ../../nbs/core/train.ipynb #fcf0548a
-def _save(trainer, tokenizer, out:Path, dtype:torch.dtype, tokens:list, rows:int, dropped:int, first:int, seconds:float)->Fit:
+def _save(trainer, tokenizer, out:Path, dtype:torch.dtype, tokens:list, rows:int, dropped:dict, first:int, seconds:float)->Fit:
     "Write model/, curve.json and fit.json."
     curve = {}
     for h in trainer.state.log_history:
@@ -494,7 +509,7 @@ def _save(trainer, tokenizer, out:Path, dtype:torch.dtype, tokens:list, rows:int
         (out/'curve.json').write_text(json.dumps(curve, indent=1))
     best, last = min((p for p in curve if p['validation_loss'] is not None), key=lambda p: p['validation_loss']), curve[-1]
     done = Fit(last['step'], best['step'], last['tokens'], last['loss'], best['validation_loss'], seconds,
-               (last['tokens']-tokens[first])/seconds, rows, dropped)
+               (last['tokens']-tokens[first])/seconds, rows, sum(dropped.values()), dropped)
     if trainer.args.process_index == 0: # no times: the same training gives the same bytes
         (out/'fit.json').write_text(json.dumps({k:v for k,v in asdict(done).items() if 'second' not in k}, indent=1))
     trainer.accelerator.wait_for_everyone(); trainer.model.eval()
@@ -549,11 +564,21 @@ def last_words(lines:list # of a child, stripped
     said = [line.removeprefix('hala: ') for line in takewhile(lambda line: 'torch/distributed/elastic' not in line, lines) if line]
     return said[-1] if said else 'it said nothing'
 
-# %% ../../nbs/core/train.ipynb #5b9092ce
+# %% ../../nbs/core/train.ipynb #e83b5d16
 def processes_wanted()->int: # at least 1
-    "How many processes train: what the user asked for, else one for each GPU."
-    return int(os.environ.get('HALA_PROCESSES') or max(1, torch.cuda.device_count()))
+    "How many processes train here: what the user asked for, else those that were started."
+    return int(os.environ.get('HALA_PROCESSES') or os.environ.get('WORLD_SIZE', 1))
 
+def processes_for(training # a `Training`
+                 )->int: # at least 1
+    "How many processes to start: what the user asked for, else the most, one for each GPU, that can share the rows of a step."
+    if os.environ.get('HALA_PROCESSES'): return processes_wanted()
+    rows, cards = max(1, training.batch_tokens//training.max_length), torch.cuda.device_count()
+    n = max((k for k in range(1, cards+1) if rows%k == 0), default=1)
+    if cards > 1: print(f'{n} of {cards} GPUs train, each with a process: a step has {rows} rows of {training.max_length} tokens', flush=True)
+    return n
+
+# %% ../../nbs/core/train.ipynb #5b9092ce
 def train_in_children(module:str, # of the stage
                       job, # a `Job` of hala.core.pipeline
                       processes:int
@@ -566,19 +591,18 @@ def train_in_children(module:str, # of the stage
             if newest(job.out/'checkpoints') == before: raise
             print(f'{e}; started again, it goes on from its last checkpoint', flush=True)
 
-def train_stage(module:str, # of the stage, e.g. 'hala.sft'
+def train_stage(module:str, # of the stage, e.g. 'hala.sft'; the recipe's part has the same name
                 job, # a `Job` of hala.core.pipeline
                 train # function of the job that calls `fit`
                )->dict: # rows and tokens, for the manifest
     "Train in this process, or in others, and wait."
     there, gone, fitted, mark = (job.out/name for name in ('checkpoints', 'checkpoints.gone', 'fit.json', 'trained.json'))
     if there.exists() or not vouched(mark):
-        if (n := processes_wanted()) > 1 or in_kernel(): train_in_children(module, job, n)
+        if (n := processes_for(getattr(job.recipe, module.split('.')[-1]))) > 1 or in_kernel(): train_in_children(module, job, n)
         else: train(job)
         vouch(mark, [fitted, job.out/'curve.json', *(f for f in (job.out/'model').rglob('*') if f.is_file())])
         shutil.rmtree(gone, ignore_errors=True) # of a training whose result was damaged since
         there.rename(gone) # at once: of checkpoints that a kill left half removed, the best weights may be missing
     shutil.rmtree(gone, ignore_errors=True)
     done = json.loads(fitted.read_text())
-    dropped = {'longer than max_length': done['dropped']} if done['dropped'] else {}
-    return dict(tokens=done['tokens'], rows={'in': done['rows'], 'kept': done['rows']-done['dropped'], 'rejected': dropped})
+    return dict(tokens=done['tokens'], rows={'in': done['rows'], 'kept': done['rows']-done['dropped'], 'rejected': done['rejected']})
