@@ -40,12 +40,17 @@ def words_at(text, r): return r.choice([m.start() for m in re.finditer(r'(?<=\s)
 
 DEFECTS = { # name -> function of (source, target, random) -> (target, finish), or None where it cannot be planted
     'garbled unit': lambda s, t, r: (re.sub(r'(\d ?)(كم|كغ|سم|م|ميغابايت)\b', lambda m: m[1] + r.choice(['k', 'µ', 'h']) + m[2], t, count=1), 'stop'),
+    'unit half translated': lambda s, t, r: (re.sub(r'(\d ?)(كم/س|كم|كغ|سم|م|ميغابايت)\b', lambda m: m[1] + r.choice(['km/س', 'كم/h', 'م / s', 'C°']), t,
+                                                    count=1), 'stop'),
+    'another unit': lambda s, t, r: (re.sub(r'(\d ?)(كم|كغ|سم)(?!/)\b', lambda m: m[1] + r.choice([u for u in ('كم', 'كغ', 'سم', 'مل') if u != m[2]]), t,
+                                            count=1), 'stop'),
     'unbalanced brace': lambda s, t, r: (t[:(i := words_at(t, r))] + r.choice('(){}[]') + t[i:], 'stop'),
     'raw <br>': lambda s, t, r: (t[:(i := words_at(t, r))] + r.choice(['<br>', '<br/>', '<br />', '</p>', '&nbsp;']) + t[i:], 'stop'),
     r'literal \n': lambda s, t, r: (t[:(i := words_at(t, r))] + r.choice([r'\n', r'\n\n', r'\t', r'\r\n']) + t[i:], 'stop'),
     'left in English': lambda s, t, r: (s, 'stop'),
     'half translated': lambda s, t, r: (s[:len(s)//2] + t[len(t)//2:], 'stop') if len(s.split()) >= 12 else None,
     'loop': lambda s, t, r: (t + (' ' + ' '.join(t.split()[-r.randint(1, 3):]))*r.randint(4, 20), 'stop'),
+    'said three times': lambda s, t, r: (' '.join([t]*3), 'stop') if len(re.findall(r'\w+', t)) > 4 else None,
     'cut by the engine': lambda s, t, r: (t[:len(t)*2//3], 'length'),
     'cut at the end': lambda s, t, r: (' '.join(t.split()[:len(t.split())//2]), 'stop') if re.search(r'[.!?]$', s) and len(t.split()) > 3 else None,
     'answered': lambda s, t, r: (r.choice(['الجواب هو نعم.', 'هي عاصمة معروفة في قارة آسيا.', 'بالتأكيد! إليك الإجابة.']), 'stop') if s.endswith('?') else None,

@@ -59,7 +59,20 @@ WRONG = [ # source, target, reason
     ('I have 3 books.', 'عندي ثلاثة عشر كتابًا.', 'numbers'), ('I have 3 books.', 'عندي ثلاثون كتابًا.', 'numbers'), ('3 men', 'ثلاثة آلاف رجل', 'numbers'),
     ('21st century', 'القرن العشرون', 'numbers'), ('twelve eggs', '13 بيضة', 'numbers'), ('From 3 to 7', 'من 7 إلى 3', 'numbers'),
     ('My book', 'كتا\u00adبي', 'bidi controls'), ('My book', 'كتا\u200dبي', 'bidi controls'), ('My book', 'كتابـ', 'tatweel'),
-    ('My book', 'كتَـابي', 'tatweel'), ('My book', 'كتـَابي', 'tatweel'), ('A line of text', r'سطر\nHTML من النص', 'literal newline')]
+    ('My book', 'كتَـابي', 'tatweel'), ('My book', 'كتـَابي', 'tatweel'), ('A line of text', r'سطر\nHTML من النص', 'literal newline'),
+    ('He left.', 'بقي وحيدا في بيته الكبير القديم قرب النهر حيث الأشجار والطيور ثم جاء الليل فجلس يفكر في كل من عرفهم' + ' وحدهم'*5, 'loops'),
+    ('It is big.', 'هذا بيت كبير. هذا بيت كبير. هذا بيت كبير. هذا بيت كبير.', 'loops'), ('It is very big.', ' '.join(['هذا بيت كبير جدا.']*3), 'loops'),
+    ('No', 'لا، لا، لا، لا!', 'loops'), ('5 km/h today', '5 km/س اليوم', 'mixed script'), ('5 km/h now', '5 كم/ h الآن', 'mixed script'),
+    ('9.8 m/s² here', '9.8 م/s² هنا', 'mixed script'), ('It is 5 °C', 'الحرارة 5 C°', 'mixed script'), ('It weighs 5 kg', 'وزنه 5 كم', 'numbers'),
+    ('# Title', 'عنوان', 'structure'), ('- item one', 'بند واحد', 'structure'), ('> quote me', 'اقتبس مني', 'structure'), ('*Bold*', 'غامق', 'structure'),
+    ('See [link](url)', 'انظر الرابط (url)', 'structure'), ('I saw 2 dogs.', 'رأيت السودان.', 'numbers'), ('I saw 2 dogs.', 'رأيت لبنان.', 'numbers'),
+    ('page 2 of it', 'صفحتان منه', 'numbers'), ('It was 50% off', 'كان الخصم 50', 'numbers'), ('On 2024-05-06', 'في 2024-06-05', 'numbers'),
+    ('I have 25 men', 'عندي 2٥ رجلا', 'numbers'), ('the 1980s', 'التسعينيات', 'numbers'), ('the 1980s', 'ثمانون', 'numbers'),
+    ('2.5 hours', 'ساعتان', 'numbers'), ('1.5 hours', 'نصف ساعة', 'numbers'), ('1001 nights', 'ألف ليلة', 'numbers'), ('At 12:30', 'الثانية عشرة', 'numbers'),
+    ('I am reading about it.', 'بالتأكيد! أقرأ عنه.', 'answered'), ('A simple translation', 'الترجمة: ترجمة بسيطة', 'answered'),
+    ('The sea is blue.', 'للأسف، البحر أزرق.', 'answered'), ('The road to Cairo is long.', 'الطريق إلى القاهرة من', 'truncated'),
+    ('It rained. We stayed at home all day.', 'أمطرت طوال هذا اليوم. بقينا في البيت', 'truncated'),
+    ('The road to the old city of Cairo is long.', 'الطريق إلى المدينة', 'truncated'), ('Close it', 'ئۇچۇر كىرىش', 'other language')]
 RIGHT = [
     ('12, 13', '١٢، ١٣'), ('...', '...'), ('The IT department', 'قسم IT هنا'), ('The WHO said so', 'قالت WHO ذلك'),
     ('He reads The New York Times', 'يقرأ The New York Times'), ('Visual Studio Code is here', 'هنا Visual Studio Code'),
@@ -73,7 +86,21 @@ RIGHT = [
     ('From 3 to 7', 'من 3 إلى 7'), ('Pages 3-7', 'الصفحات 3-7'), ('In 10 - 20 days', 'خلال 10 -20 يومًا'),
     ('The year 1445 AH', 'سنة 1445 هـ'), ('The year 1445 AH', 'سنة 1445 ه\u200d'), ('The iPhone 15', 'الـ iPhone 15'), ('for the API', 'وللـ API'),
     ('God the Merciful', 'الله الرحمـٰن'), ('A family 👨‍👩‍👧', 'عائلة 👨‍👩‍👧'), (r'See C:\new\text for the file', r'انظر C:\new\text للملف'),
-    (r'The regex \nHTML matches', r'التعبير \nHTML يطابق')]
+    (r'The regex \nHTML matches', r'التعبير \nHTML يطابق'),
+    (r'{"a": "Near\nthe river"}', r'{"a": "قرب\nالنهر"}'), ('Absolutely! Here are three tips.', 'بالتأكيد! إليك ثلاث نصائح.'),
+    ('Sadly, it rained.', 'للأسف، أمطرت.'),
+    ('My apologies, it broke.', 'أعتذر، لقد انكسر.'), ('Naturally, it rains.', 'بالطبع، تمطر.'), ('Yes, it rains.', 'بالتأكيد، تمطر.'), ('Down', 'للأسفل'),
+    ('A beauty', 'حسناء'), ('I am sorry.', 'أنا آسفة.'), ('Explain the difference.', 'بيّن الفرق.'), ('Tell me a story.', 'اروِ لي قصة.'),
+    ('Count the words.', 'أحصِ الكلمات.'), ('Rewrite the text.', 'قصّر النص.'), ('Correct the colour.', 'غيّر اللون.'), ('Translation: hello', 'الترجمة: مرحبا'),
+    ('the 1980s', 'الثمانينيات'), ('In the 1980s', 'في ثمانينيات القرن العشرين'), ("the 80's", 'الثمانينات'), ('3/4', 'ثلاثة أرباع'), ('2/3 of it', 'ثلثا ذلك'),
+    ('2.5 hours', 'ساعتين ونصف'), ('1.5 hours', 'ساعة ونصف'), ('3.5 years', 'ثلاث سنوات ونصف'), ('1001 nights', 'ألف ليلة وليلة'),
+    ('At 12:30', 'في الثانية عشرة والنصف'), ('At 3:15', 'في الثالثة والربع'), ('3D Graphics', 'رسومات ثلاثية الأبعاد'), ('the last 2 days', 'اليومين الماضيين'),
+    ('2 new rules', 'قاعدتان جديدتان'), ('the 2 dogs', 'الكلبان'), ('50% of it', '50 بالمئة منه'), ('50 percent', '50٪'), ('On 2024-05-06', 'في 06-05-2024'),
+    ('On 05/06/2024', 'في 06/05/2024'), ('5 kg', '5 كيلوغرام'), ('5 MB/s', '5 ميغابايت/ث'), ('USB/Bluetooth 5', 'USB/بلوتوث 5'),
+    ('You do not have permission to access the admin.', 'ليس لديك صلاحية للوصول لواجهة الإدارة'), ('a bad idea', 'فكرة سيّئة'), ('Maximize', 'كبِّر'),
+    ('The page could not be saved as it is locked.', 'لا يمكن حفظ الصفحة لأنها مقفلة'), ('The txt2tags document', 'مستند txt2tags'), ('# Title', '# عنوان'),
+    ('*Bold*', '*غامق*'), ('2 * 3 is 6', '2 * 3 تساوي 6'), ('  Installed: ', ' مثبت:'), ('It is a very big house. '*3, ' '.join(['هذا بيت كبير جدا.']*3)),
+    ('a house and a house and a house', 'بيت وبيت وبيت')]
 
 
 def test_wrong_and_right():
@@ -122,6 +149,15 @@ def test_exact_and_near():
 
 
 def test_arabic_spellings_are_one(): same(near_duplicates(['إلى المدرسةِ!', 'الي المدرسه', 'من المدرسة']), [0, 0, 2])
+
+
+def test_signs_tell_texts_apart():
+    "Those of sums and of languages do, and any where there is no word; those of Markdown do not."
+    texts = ['What is 3 + 4?', 'What is 3 - 4?', 'What is 3 * 4?', '3*4', 'C++', 'C#', 'C', '♥', '★', '{}', '[]']
+    same(near_duplicates(texts), list(range(len(texts))))
+    same(near_duplicates(['# A *good*-looking house', 'a good looking house', '- 3 **men** (3)', '3 men 3', ' ♥', '♥']), [0, 0, 2, 2, 4, 4])
+    same(contaminated(['What is 3 - 4', 'what is 3 + 4'], ['What is 3 + 4?']), [None, 0])
+
 
 
 def test_no_seam_between_batches():

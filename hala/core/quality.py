@@ -4,9 +4,9 @@
 
 # %% ../../nbs/core/quality.ipynb #f75a2087
 from __future__ import annotations
-import math, re, unicodedata
+import hashlib, math, re, unicodedata
 import numpy as np
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,24 +14,26 @@ from typing import NamedTuple
 from .recipe import HalaError, Most
 from .store import once
 from .tables import POLICY, read_jsonl
-from .text import ARABIC, LETTERS, MASK, arabic_share, ask, chat, cut_short, protect, spans_of, structure
+from .text import ARABIC, LETTERS, MASK, PLAIN, SENTENCE, arabic_share, ask, chat, cut_short, protect, spans_of, structure
 
 # %% auto #0
-__all__ = ['JUDGES', 'MARKS', 'DIGITS', 'FOLDED', 'SHARE', 'OPENS', 'LABEL', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST', 'POLITE',
-           'ASKED', 'LATIN_RUN', 'SMALL', 'FUNCTION', 'COMMON', 'NAMES', 'FOREIGN', 'NEIGHBOUR', 'BORROWED',
-           'VERB_LAST', 'PERSIAN', 'STUTTER', 'NUMBER', 'SCALES', 'CARDINAL', 'ORDINAL', 'ENGLISH', 'STEMS', 'WHOLE',
-           'TENS', 'WORDS', 'SPELT', 'VALUE', 'SCALED', 'DUAL', 'MINUS', 'DASHED', 'BELOW', 'FROM_TO', 'TATWEEL',
-           'FORMS', 'INVISIBLE', 'LATIN', 'MIXED', 'BROKEN', 'NEWLINE', 'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'MOST',
-           'BASE', 'CHARACTERS', 'ROWS', 'BANDS', 'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning',
-           'ask_judge', 'language_identifier', 'other_than_arabic', 'doubt', 'keep_best', 'Pair', 'pair', 'more',
-           'folded', 'is_empty', 'is_truncated', 'length_ratio', 'out_of_proportion', 'asks', 'is_answered',
-           'not_arabic', 'untranslated_run', 'other_script', 'other_language', 'repetitions', 'loops', 'any_of',
-           'further', 'plain', 'scaled', 'spelt', 'numbers', 'unsaid', 'unsigned', 'wrong_numbers', 'mixed_script',
-           'vowelled', 'unbalanced', 'open_brackets', 'stray_tags', 'changed_spans', 'changed_structure', 'limits',
-           'measure', 'failed', 'check_row', 'stop_above', 'folding', 'codes', 'powers', 'mixed', 'runs', 'word_hashes',
-           'shingles', 'signatures', 'first_alike', 'near', 'Sketch', 'sketch', 'leaders', 'near_duplicates', 'matches',
-           'distinct', 'evidence', 'contaminated', 'chosen', 'contaminated_rows', 'apart', 'repeated', 'benchmark',
-           'apart_in_slices']
+__all__ = ['JUDGES', 'MARKS', 'DIGITS', 'FOLDED', 'SHARE', 'DANGLING', 'OPENS', 'LABEL', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST',
+           'POLITE', 'ASKED', 'LATIN_RUN', 'SMALL', 'FUNCTION', 'COMMON', 'NAMES', 'OTHERS', 'FOREIGN', 'NEIGHBOUR',
+           'BORROWED', 'VERB_LAST', 'PERSIAN', 'STUTTER', 'POINTS', 'NUMBER', 'SCALES', 'CARDINAL', 'ORDINAL',
+           'ENGLISH', 'STEMS', 'WHOLE', 'TENS', 'WORDS', 'SPELT', 'VALUE', 'SCALED', 'DECADE', 'CLOCK', 'HALF', 'AGAIN',
+           'DUAL', 'COUNTED', 'MINUS', 'DASHED', 'BELOW', 'DATE', 'ORDERED', 'PERCENT', 'SHARED', 'UNITS', 'UNIT',
+           'MINGLED', 'PECULIAR', 'TATWEEL', 'FORMS', 'INVISIBLE', 'LATIN', 'MIXED', 'BROKEN', 'NEWLINE', 'ESCAPE',
+           'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'MOST', 'SIGNS', 'BASE', 'CHARACTERS', 'ROWS', 'BANDS',
+           'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning', 'ask_judge', 'language_identifier',
+           'other_than_arabic', 'doubt', 'keep_best', 'Pair', 'pair', 'more', 'folded', 'proportion', 'is_empty',
+           'is_truncated', 'length_ratio', 'out_of_proportion', 'asks', 'is_answered', 'not_arabic', 'untranslated_run',
+           'other_script', 'other_language', 'repetitions', 'loops', 'any_of', 'further', 'plain', 'scaled', 'dual',
+           'spelt', 'numbers', 'unsaid', 'unsigned', 'turned', 'other_unit', 'wrong_numbers', 'mixed_script',
+           'vowelled', 'unbalanced', 'literal_newline', 'open_brackets', 'stray_tags', 'changed_spans',
+           'changed_structure', 'limits', 'measure', 'failed', 'check_row', 'stop_above', 'folding', 'signs', 'codes',
+           'powers', 'mixed', 'runs', 'word_hashes', 'shingles', 'signatures', 'first_alike', 'near', 'Sketch',
+           'sketch', 'leaders', 'near_duplicates', 'matches', 'distinct', 'evidence', 'contaminated', 'chosen',
+           'contaminated_rows', 'apart', 'repeated', 'benchmark', 'apart_in_slices']
 
 # %% ../../nbs/core/quality.ipynb #1d0ca148
 def dual_cross_entropy(e, # engine on a model that translates both ways
@@ -125,7 +127,8 @@ class Pair:
     target: str
     finish: str # 'stop' or 'length'
     spans: tuple # (of the source, of the target): Counters
-    bare: tuple # (source, target) without spans
+    masked: tuple # (source, target) with marks for spans
+    bare: tuple # without them
 
 def pair(source:str, target:str, # a text and its translation
          finish:str='stop', # or 'length'
@@ -134,7 +137,7 @@ def pair(source:str, target:str, # a text and its translation
     "A pair as the checks want it."
     (masked, a), (other, b) = protect(source, keep), protect(target, keep)
     spans = (Counter(spans_of(source, keep)) if a else Counter(), Counter(spans_of(target, keep)) if b else Counter())
-    return Pair(source, target, finish, spans, tuple(MASK.sub(' ', m) if some else m for m, some in ((masked, a), (other, b))))
+    return Pair(source, target, finish, spans, (masked, other), tuple(MASK.sub(' ', m) if some else m for m, some in ((masked, a), (other, b))))
 
 def more(pattern:re.Pattern, # of a defect
          p:Pair, bare:bool=True # leave spans out
@@ -150,13 +153,25 @@ def folded(text:str # any
     return MARKS.sub('', text).lower().translate(FOLDED)
 
 # %% ../../nbs/core/quality.ipynb #f5f45b0b
+SHARE = .84 # characters of Arabic for each of English
+DANGLING = re.compile(r'(?<!\w)[وف]?(?:و|في|من|الي|علي|عن|مع|ان|بان|لان|الذي|التي|الذين|او|ثم|بين|لم|لن|قد|كان|كانت|حتي|اذا|لكن|حيث)\W*$')
+
+def proportion(source:int, target:int # characters of English, of Arabic
+              )->float: # in root characters; 0: as is to be expected, below: too short
+    "How far two lengths are from those of a translation."
+    return (target-SHARE*source)/math.sqrt(source+20)
+
 def is_empty(p:Pair)->float:
     "Nothing came of something."
     return float(not p.target.strip() and bool(p.source.strip()))
 
 def is_truncated(p:Pair)->float:
-    "The engine stopped before the end, or the end is missing; see `cut_short`."
-    return float(p.finish == 'length' or cut_short(p.source, p.target, p.bare))
+    "The engine stopped before the end, or the end is missing: sentences, or a full stop and more."
+    if p.finish == 'length': return 1.
+    source, target = map(len, p.bare)
+    if target >= .6*source and p.target[-1:] in '.؟!': return 0. # the most
+    if not cut_short(p.source, p.target, p.bare): return 0.
+    return float(target < .6*source or proportion(source, target) < -.9 or bool(SENTENCE.search(p.bare[1]) or DANGLING.search(folded(p.target))))
 
 def length_ratio(p:Pair)->float:
     "How far the lengths are apart; ten characters are forgiven."
@@ -164,22 +179,20 @@ def length_ratio(p:Pair)->float:
     return max(ratio, 1/ratio)
 
 # %% ../../nbs/core/quality.ipynb #eb5f6071
-SHARE = .84 # characters of Arabic for each of English
-
 def out_of_proportion(english:list, arabic:list # texts, pair by pair
                      )->list: # in root characters, one a pair; lower is better
     "How far the lengths, spans apart, are from those of a translation."
-    sizes = (tuple(map(len, pair(*x).bare)) for x in zip(english, arabic))
-    return [abs(b-SHARE*a)/math.sqrt(a+20) for a, b in sizes]
+    return [abs(proportion(*map(len, pair(*x).bare))) for x in zip(english, arabic)]
 
 # %% ../../nbs/core/quality.ipynb #2c7d8be5
-OPENS = re.compile(r'\s*(?:بالتأكيد|بالطبع|حسن[ًا]+|إليك|فيما يلي|(?:أنا )?آسف|عذر[ًا]+|معذرة'
-                   '|[أن]?عتذر|يؤسفني|للأسف|لا أستطيع|لا يسعني|ليس بإمكاني|لا يمكنني|بصفتي|كنموذج'
-                   r'|[Ss]ure\b|[Cc]ertainly|[Hh]ere (?:is|are)|I.m sorry)')
+OPENS = re.compile(r'\s*(?:(?:(بالتأكيد|بالطبع|حسن[ًا]+|إليك[مِ]?|فيما يلي)|(?:أنا )?آسف[ةي]?ن?|عذر[ًا]+|معذرة'
+                   '|[أن]?عتذر|يؤسفني|للأسف|لا أستطيع|لا يسعني|ليس بإمكاني|لا يمكنني|بصفتي|كنموذج)(?!\\w)'
+                   r'|([Ss]ure\b|[Cc]ertainly|[Hh]ere (?:is|are))|I.m sorry)')
 LABEL = re.compile(r'\s*(?:(?:إليك |هذه |هنا )?(?:ال)?ترجمة[^.\n]{0,40}|[Tt]ranslation):')
-OPENED = re.compile(r"\s*(?:sure|certainly|of course|definitely|well|okay|ok|alright|good|here|the following|below"
-                    r"|(?:i['’]?m |we['’]?re |i am |we are |so )?sorry|excuse|(?:i |we )?apolog|unfortunately"
-                    r"|(?:i |we )?regret|alas|pardon|(?:for|to) you"
+OPENED = re.compile(r"\s*(?:(sure|certainly|of course|definitely|absolutely|naturally|gladly|indeed|yes|by all means|well|okay|ok|alright|good|here"
+                    r"|the following|below|(?:for|to) you)"
+                    r"|(?:i['’]?m |we['’]?re |i am |we are |so )?sorry|excuse|(?:i |we |my |our )?(?:sincere )?apolog|unfortunately|sadly|regrettably"
+                    r"|(?:i |we )?regret|alas|pardon"
                     r"|i can|i am|as an?\b|you can'?t|can'?t|unable|not )", re.I)
 VERBS = ('explain|describe|summari[sz]e|translate|rewrite|rephrase|paraphrase|classify|calculate|suggest|compose|ignore|disregard|discuss'
          '|analy[sz]e|define|identify|provide|generate|recommend|solve', # and what they share with nouns, only before an object:
@@ -196,8 +209,8 @@ ASKED = re.compile('(?<!\\w)[وف]?[بل]?(?:ال)?(?:'
                    '|حساب|اوجد|ايجاد|اقترح|اقتراح|انصح|توصي|تجاهل|اهمل|اترك|انسي?|اجب|اجاب|جاوب|ابحث|بحث|اعثر|عثور|اجعل|جعل|ناقش|مناقش|حلل|تحليل|عرف'
                    '|تعريف|حول|تحويل|اختر|اختيار|انتق|تخيل|تصور|تظاهر|تصرف|اكمل|اكمال|استكمل|واصل|تابع|متابع|استمر|صحح|تصحيح|عدل|تعديل|رتب|ترتيب|فرز'
                    '|قيم|تقييم|كرر|تكرار|فكر|اظهر|اعرض|عرض|ساعد|استخدم|اضف|اضاف|استخرج|ضع|وضع|خلق|قم|يرجي|رجاء|ارجو|نرجو)\\w{0,4}'
-                   '|(?:صف|سم|قل|حل|عد|جد|دع|غض|صغ|رد|هيا|هلا|عليك|يجب|هل|لو سمحت|من فضلك)(?:ني|نا|لي|ها|ه|هم|ي|وا)?)(?!\\w)'
-                   r'|^\W*[وف]?(?:ا(?!ل)\w{3,5}|ت\w\wي\w{1,2}|م\wا\w\wه)\s+\w')
+                   '|(?:صف|سم|قل|حل|عد|جد|دع|غض|صغ|رد|ارو|احص|هيا|هلا|عليك|يجب|هل|لو سمحت|من فضلك)(?:ني|نا|لي|ها|ه|هم|ي|وا)?)(?!\\w)'
+                   r'|^\W*[وف]?(?:ا(?!ل)\w{3,5}|ت\w\wي\w{1,2}|م\wا\w\wه)\s+\w|^\W*(?:بين|قصر|غير) (?:ال|هذ|كيف|لماذا|ما |لي |لنا )')
 
 # %% ../../nbs/core/quality.ipynb #3d8e9cf6
 def asks(arabic:str # a text
@@ -207,11 +220,13 @@ def asks(arabic:str # a text
 
 def is_answered(p:Pair)->float:
     "An answer, not a translation."
-    silent = not re.search('[؟?]', p.target)
+    silent = '؟' not in p.target and '?' not in p.target
     asked = silent and p.bare[0].rstrip().endswith('?') and not (POLITE.match(p.bare[0]) and asks(p.bare[1]))
-    label = LABEL.match(p.target) and 'ranslat' not in p.source[:40]
+    label = LABEL.match(p.target) and not re.search(r'ranslation[^.\n]{0,40}:', p.source)
     done = silent and REQUEST.match(p.bare[0]) and not asks(p.bare[1])
-    return float(asked or bool(label) or bool(done) or bool(OPENS.match(p.target)) and not OPENED.match(p.source))
+    opens, opened = OPENS.match(p.target), OPENED.match(p.source)
+    talks = opens and not (opened and (opened[1] or not (opens[1] or opens[2]))) # "I am …" may begin with آسف, but not with بالتأكيد
+    return float(asked or bool(label) or bool(done) or bool(talks))
 
 # %% ../../nbs/core/quality.ipynb #eb5938b2
 LATIN_RUN, SMALL = re.compile(r"[A-Za-z][A-Za-z'’-]*(?:[ ,]+[A-Za-z][A-Za-z'’-]*)*"), re.compile(r'(?:^|[ ,])[a-z]')
@@ -223,11 +238,12 @@ COMMON = FUNCTION | frozenset('''after all any asked been before best can common
     most new next no notice now opening other over page part people question questions read reasons rules school section so
     staff steps students summary teachers then things time tips up use using warning warnings way ways week where work year
     years'''.split())
-NAMES = re.compile(r"(?<![A-Za-z0-9'’-])[a-z0-9'’-]{0,30}[A-Z][A-Za-z0-9'’-]*")
+NAMES = re.compile(r"(?<![A-Za-z0-9_'’-])(?:[a-z0-9'’-]{0,30}[A-Z]|[a-z]{1,30}[0-9_])[A-Za-z0-9_'’-]*") # iPhone, oauth_token, txt2tags
+OTHERS = re.compile('[^\\W\\d_\u0600-\u06ff\u0750-\u077f\ufb50-\ufdff\ufe70-\ufeff]') # letters
 FOREIGN = re.compile('[^\\W\\d_A-Za-z\u00aa-\u03ff\u0600-\u08ff\u1e00-\u1fff\u2100-\u214f\u2200-\u22ff\ufb50-\ufdff\ufe70-\ufefc]')
 NEIGHBOUR = re.compile('[\u0620\u063b-\u063f\u0672-\u067d\u067f-\u0685\u0687-\u0697\u0699-\u06a3\u06a5-\u06a7\u06a9-\u06ac\u06ae\u06b0-\u06d5'
                        '\u06ee\u06ef\u06fa-\u06ff\u0750-\u077f]|ه\u0654|\u200c(?<=[\u0621-\u064a]\u200c)|\u0649(?=[\u0622-\u064a])'
-                       r'|\u0626(?<!\w\u0626)(?=[\u0621-\u064a])') # a letter first: looking behind it at every place takes twice the time
+                       r'|\u0626(?<![\w\u064b-\u0652]\u0626)(?=[\u0621-\u064a])') # a letter first: looking behind it at every place takes twice the time
 BORROWED, VERB_LAST = re.compile('[پچژگڤڨڭ]'), re.compile(r'(?:شد(?<=\S\sشد)ه?|است(?<=\S\sاست))(?=[\s.!"»]*$)')
 PERSIAN = frozenset('''از شود شدن شدند نشده نشود ندارد دارند بودن نبودن افزودن افزوده نمودن هستم هستند هست اگر خواهد خواهند دادن داشتن داشته
     ساختن ساخته بستن باشند آنها هنوز درباره دوباره همراه امروز امسال هفته شنبه دوشنبه جستجو درخواست آدرس دانلود برنامه هشدار نامعتبر نامعلوم
@@ -235,8 +251,8 @@ PERSIAN = frozenset('''از شود شدن شدند نشده نشود ندارد 
 
 def not_arabic(p:Pair)->float:
     "The share of letters that are not Arabic ones; names that the source has do not count beside Arabic."
+    if not OTHERS.search(p.bare[1]): return float(not ARABIC.search(p.bare[1]) and bool(LETTERS.search(p.bare[0]))) # 1: ????? and such
     share = arabic_share(p.bare[1])
-    if share == 1 and not ARABIC.search(p.bare[1]) and LETTERS.search(p.bare[0]): return 1. # ????? and such
     if not 0 < share < .8: return 1-share
     names = set(NAMES.findall(p.bare[0]))
     return 1-arabic_share(NAMES.sub(lambda m: '' if m[0] in names else m[0], p.bare[1]))
@@ -264,25 +280,28 @@ def other_language(p:Pair)->float:
     return float(more(NEIGHBOUR, p) + max(0, words) + more(VERB_LAST, p) + (borrowed if 20*borrowed > len(p.bare[1]) else 0))
 
 # %% ../../nbs/core/quality.ipynb #48c397aa
-STUTTER = re.compile(r'(\w{1,4}?)\1{6,}')
+STUTTER, POINTS = re.compile(r'(\w{1,4}?)\1{6,}'), '.,;:!?،؛؟…"«»()'
 
 def repetitions(text:str # any
-               )->int: # how often in a row the same one to twelve words stand
+               )->tuple: # (how often in a row the same one to a hundred words stand, three times at least, else 1; whether more than three words do)
     "The longest loop."
-    words, most = text.split(), 1
-    if len(set(words)) > .9*len(words): return most
-    for period in range(1, min(12, len(words)//2)+1):
+    places, most = defaultdict(list), (1, False)
+    for n, word in enumerate(words := [w.strip(POINTS) or w for w in text.split()]): places[word].append(n)
+    many = [at for at in places.values() if len(at) > 2]
+    for period in {b-a for at in many for step in (1, 2) for a, b, c in zip(at, at[step:], at[2*step:]) if b-a == c-b <= 100}:
         run = 0
         for a, b in zip(words, words[period:]):
             run = run+1 if a == b else 0
-            most = max(most, run//period+1)
+            if run >= 2*period: most = max(most, (run//period+1, period > 3))
     return most
 
 def loops(p:Pair)->float:
     "The longest loop that the source has not."
-    if STUTTER.search(p.bare[1]) and not STUTTER.search(p.bare[0]): return 99.
-    found = repetitions(p.bare[1])
-    return float(found if found > 2 and found > repetitions(p.bare[0]) else 1)
+    words = p.bare[1].split()
+    if any(len(w) > 6 and len(set(w)) < len(w)-5 for w in words) and STUTTER.search(p.bare[1]) and not STUTTER.search(p.bare[0]): return 99.
+    if len(words)-len(set(words)) < 2: return 1. # the most
+    times, sentence = repetitions(p.bare[1])
+    return float(times+sentence if times > 2 and times > repetitions(p.bare[0])[0] else 1)
 
 # %% ../../nbs/core/quality.ipynb #96c3d645
 NUMBER = re.compile(r'\d+(?:[.,٫٬]\d+)*')
@@ -292,10 +311,10 @@ ORDINAL = 'zeroth first second third fourth fifth sixth seventh eighth ninth ten
 ENGLISH = ({w: v for some in (CARDINAL, ORDINAL) for v, w in enumerate(some)} | {w+'th': v for v, w in enumerate(CARDINAL) if v > 12}
            | {w+e: v for v, w in zip(range(20, 100, 10), 'twent thirt fort fift sixt sevent eight ninet'.split()) for e in ('y', 'ieth')}
            | {w+e: v for v, w in SCALES.items() for e in ('', 's', 'th')}
-           | dict(no=0, half=.5, a=1, an=1, single=1, once=1, twice=2, both=2, pair=2, quarter=4, dozen=12))
+           | dict(no=0, half=.5, a=1, an=1, single=1, once=1, twice=2, both=2, pair=2, binary=2, quarter=4, octal=8, dozen=12, hexadecimal=16))
 STEMS = {1: 'واحد احد احدي حادي اول اولي مره', # and ه or ا after them
-         2: 'اثنان اثنين اثنتان اثنتين اثنا اثني اثنتا اثنتي ثان ثاني مرتان مرتين كلا كلتا',
-         3: 'ثلاث ثالث ثلث', 4: 'اربع رابع ربع', 5: 'خمس خامس', 6: 'ست سادس', 7: 'سبع سابع',
+         2: 'اثنان اثنين اثنتان اثنتين اثنا اثني اثنتا اثنتي ثان ثاني مرتان مرتين كلا كلتا ثنائي',
+         3: 'ثلاث ثالث ثلث اثلاث ثلثي ثلثان ثلثين ثلاثي', 4: 'اربع رابع ربع ارباع رباعي', 5: 'خمس خامس اخماس خماسي', 6: 'ست سادس سداسي', 7: 'سبع سابع',
          8: 'ثمان ثماني ثامن', 9: 'تسع تاسع', 10: 'عشر عاشر', 12: 'دزين'}
 WHOLE = {0: 'صفر لا', .5: 'نصف', 100: 'مئه مائه ميه', 200: 'مئتان مئتين مئتا مئتي مائتان مائتين مائتا مائتي',
          10**3: 'الف الفا الاف', 2*10**3: 'الفان الفين', 10**6: 'مليون مليونا ملايين', 2*10**6: 'مليونان مليونين',
@@ -307,7 +326,7 @@ def any_of(words): return '|'.join(sorted(words, key=len, reverse=True))
 SPELT = (re.compile(rf'\b(?:(and)[ -]+)?(?:an? )?({any_of(ENGLISH)})\b'),
          re.compile(rf'(?<!\w)([وف])?(?:[بكل]?ال|لل|[بكل])?({any_of(WORDS)})(?!\w)'))
 VALUE, SCALED = ENGLISH | WORDS, re.compile(rf'({NUMBER.pattern})[ -]?([^\W\d_]+)')
-DUAL = re.compile(r'\w{2,}(?:ان|ين)\b')
+DECADE, CLOCK = re.compile(r"\b((?:\d\d)?[1-9]0)['’]?s\b"), {'30': '0.5', '15': '4'} # the minutes of half past, of a quarter past
 
 
 # %% ../../nbs/core/quality.ipynb #b7d20e41
@@ -332,16 +351,28 @@ def plain(v # a number, or digits of either kind with their points and commas
     return re.sub(r'^0+(?=\d)', '', re.sub(r',(?=\d{3}(?!\d))', '', v.translate(DIGITS)).replace(',', '.'))
 
 def scaled(text:str # lower case, folded
-          )->dict: # number as text -> the value it has with the word after it: '3' -> '3000000' of "3 million"
-    "Digits before a word such as million."
+          )->dict: # number as text -> the value it has where it stands: '3' -> '3000000' of "3 million", '1980' -> '80s', '30' -> '0.5' of 12:30
+    "Digits that are said otherwise."
     found = ((plain(n), 1000 if word == 'k' else VALUE.get(word)) for n, word in SCALED.findall(text))
-    return {n: plain(float(n)*times) for n, times in found if times in SCALES and n.count('.') < 2}
+    return ({n: plain(float(n)*times) for n, times in found if times in SCALES and n.count('.') < 2}
+            | {n: f'{n[-2:]}s' for n in DECADE.findall(text)} | {n: CLOCK[n] for n in re.findall(r'\d:(30|15)\b', text)})
+
+
+# %% ../../nbs/core/quality.ipynb #e8b04f63
+HALF, AGAIN = re.compile(r'(?<!\w)ونصف(?!\w)|and a half'), re.compile(r'(?:الف|مئه|مائه) (\w+) و\1(?!\w)')
+DUAL = re.compile(r'(?<!\w)(?![وف]?(?:عنوان|عناوين|مكان|زمان|انسان|لبنان|ايران|سليمان|عمان|ت\w\wين|\w+ستان)\b)([وف]?[بك]?ال|لل)?\w{2,}(?:ان|ين)\b')
+COUNTED = re.compile(r'\b((?:the|these|those|both|last|past|first|next|other|my|our|your|his|her|its|their) )?2[ -](?!(?:of|and|or|in|is|to)\b)[^\W\d_]')
+
+def dual(one:str, other:str # texts, folded
+        )->bool: # whether the first counts two of something, and the other may say it by its ending
+    "Two without a number."
+    counted = COUNTED.search(one)
+    return bool(counted) and any(counted[1] or not article for article in DUAL.findall(SPELT[1].sub('', other)))
 
 def spelt(text:str # lower case, folded
          )->set: # of values, as text
     "What a text says in words, alone and after digits."
-    found = {2} if DUAL.search(SPELT[1].sub('', text)) else set()
-    if 'الفا ' in text: found.add(2000) # ألفا سنة; but ألفاً is 1000
+    found = {v for w, v in {'الفا ': 2000, 'ثلثا': 2, 'ثلثي': 2}.items() if w in text} # ألفا سنة; but ألفاً is 1000
     for arabic, pattern in enumerate(SPELT):
         number, end = None, -1
         for m in pattern.finditer(SCALED.sub(lambda m: m[0] if VALUE.get(m[2]) not in SCALES else ' . ', text)):
@@ -350,14 +381,22 @@ def spelt(text:str # lower case, folded
             if number and not grown: found.add(sum(number))
             number, end = grown or ((v, 0) if v >= 1000 else (0, v)), m.end()
         if number: found.add(sum(number))
-    return {plain(v) for v in found | ({2} if .5 in found else set())} | set(scaled(text).values()) # half is 1/2 too
-
+    if 'والنصف' in text: found |= {.5} | {v-.5 for v in found if v % 1 == .5} # half past twelve
+    if .5 in found: found |= {2} # half is 1/2 too
+    if .5 in found and HALF.search(text): found |= {1.5, *(v+.5 for v in found if v % 1 == 0), *([2.5] if DUAL.search(text) else [])}
+    if AGAIN.search(text): found |= {v+1 for v in found if v % 100 == 0}
+    return {plain(v) for v in found} | set(scaled(text).values()) | {f'{v}s' for v, w in TENS.items() if f'{w}ينات' in text or f'{w}ينيات' in text}
 
 # %% ../../nbs/core/quality.ipynb #e05b7a96
 MINUS, DASHED = re.compile(rf'(?<!\d )(?<![^\s(:=])[-−]({NUMBER.pattern})'), re.compile(rf'[-−–]\s?({NUMBER.pattern})|({NUMBER.pattern})\s?[-−–]')
 BELOW = re.compile(r'minus|negative|below|sub-?zero|سالب|ناقص|تحت|دون|اقل')
-FROM_TO = (re.compile(rf'\b(?:from|between) ({NUMBER.pattern})\D{{0,15}}? (?:to|and) ({NUMBER.pattern})'),
-           re.compile(rf'(?<!\w)(?:من|بين) ({NUMBER.pattern})\D{{0,15}}? (?:(?:الي|حتي) |و)({NUMBER.pattern})'))
+DATE = re.compile(r'(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?!\d)')
+ORDERED = ((re.compile(rf'\b(?:from|between) ({NUMBER.pattern})\D{{0,15}}? (?:to|and) ({NUMBER.pattern})'),
+           re.compile(rf'(?<!\w)(?:من|بين) ({NUMBER.pattern})\D{{0,15}}? (?:(?:الي|حتي) |و)({NUMBER.pattern})')), (DATE, DATE))
+PERCENT, SHARED = re.compile(r'\d\s?[%٪]|[%٪]\s?\d'), re.compile('[%٪]|مئ|مائ|ميه|نسب|percent|per cent|pct|share|proportion')
+UNITS = {u: kind for kind, some in dict(km='كم', kg='كغ كجم كلغ', cm='سم', mm='مم ملم', mg='مغ ملغ مجم', ml='مل').items() for u in (kind, *some.split())}
+UNIT, MINGLED = re.compile(rf'\d\s?({any_of(UNITS)})(?![^\W\d_])'), re.compile('[0-9][٠-٩۰-۹]|[٠-٩۰-۹][0-9]')
+PECULIAR = re.compile(rf'[-−%٪]|{MINGLED.pattern}|{UNIT.pattern}') # with it equal numbers may be wrong
 
 def numbers(text:str # any
            )->Counter: # of values, as text
@@ -370,7 +409,7 @@ def unsaid(some:Counter, # values that the other text has not in digits
     "How many of them are not said in words either."
     if not some: return 0
     mine, said = scaled(one), spelt(other) | set(numbers(other))
-    return sum(n for v, n in some.items() if v not in said and mine.get(v) not in said)
+    return sum(n for v, n in some.items() if v not in said and mine.get(v) not in said and not (v == '2' and dual(one, other)))
 
 def unsigned(one:str, other:str # texts, folded
             )->int: # negative numbers of the first that have no sign at all in the second
@@ -378,19 +417,33 @@ def unsigned(one:str, other:str # texts, folded
     lost = set(MINUS.findall(one)) & set(NUMBER.findall(other)) - {n for pair in DASHED.findall(other) for n in pair}
     return 0 if BELOW.search(other) else len(lost)
 
+def turned(one:str, other:str # texts, folded
+          )->int: # limits and dates
+    "What has changed places."
+    found = 0
+    for patterns in ORDERED:
+        there, here = ({tuple(map(plain, x)) for x in pattern.findall(text)} for pattern, text in zip(patterns, (one, other)))
+        found += sum((y := (*x[:-2], x[-1], x[-2])) != x and y in here and x not in here and y not in there for x in there)
+    return found
+
+def other_unit(one:str, other:str # texts, folded
+              )->bool: # whether each has a unit after digits that the other has not
+    "Kilograms for kilometres."
+    a, b = (Counter(UNITS[u] for u in UNIT.findall(text)) for text in (one, other))
+    return bool(a-b and b-a)
+
 def wrong_numbers(p:Pair)->float:
-    "Numbers that one side has and the other has neither as digits nor in words; lost signs, and limits that changed places."
+    "Numbers that one side has and the other has neither as digits nor in words; what is lost or changed around them."
     a, b = map(numbers, p.bare)
     if not a and not b: return 0.
-    if a == b and a.total() == 1 and '-' not in p.source+p.target and '−' not in p.source+p.target: return 0. # the most
+    if a == b and a.total() == 1 and not PECULIAR.search(p.source+p.target): return 0. # the most
     one, other = map(folded, p.bare)
     found = unsigned(one, other) + unsigned(other, one) if '-' in one+other or '−' in one+other else 0
-    there, here = ({(plain(x), plain(y)) for x, y in pattern.findall(text)} for pattern, text in zip(FROM_TO, (one, other)))
-    found += sum(x != y and (y, x) in here and (x, y) not in here and (y, x) not in there for x, y in there)
+    found += sum(bool(PERCENT.search(x)) and not SHARED.search(y) for x, y in ((one, other), (other, one)))
+    found += turned(one, other) + other_unit(one, other) + more(MINGLED, p)
     lost, new = a-b, b-a
     lost.pop('1', None) # "1 year" is سنة
     return float(found + unsaid(lost, one, other) + unsaid(new, other, one))
-
 
 # %% ../../nbs/core/quality.ipynb #4253da76
 TATWEEL = re.compile('(?<=[\u0621-\u0652])\u0640+(?=[\u064b-\u0652]?[\u0621-\u064a])'
@@ -401,7 +454,8 @@ INVISIBLE = re.compile('[\u00ad\u061c\u200b\u200d-\u200f\u202a-\u202e\u2060-\u20
                        '|(?<=[\u0621-\u0652]\u200d)(?<!(?<![\u0621-\u0652])ه\u200d))') # ه and a joiner alone stand for the year
 LATIN = re.compile('[A-Za-z\u00b5\u03bc]')
 MIXED = re.compile('[A-Za-z\u00b5\u03bc](?=[\u0621-\u064a])'
-                   '|(?<![\u0621-\u064a\u0640])(?!(?:[وفبكل]{0,2}(?:ال|لل)?)ـ?[A-Za-z])[\u0621-\u064a]+(?=[A-Za-z\u00b5\u03bc])')
+                   '|(?<![\u0621-\u064a\u0640])(?!(?:[وفبكل]{0,2}(?:ال|لل)?)ـ?[A-Za-z])[\u0621-\u064a]+(?=[A-Za-z\u00b5\u03bc])'
+                   '|\\d\\s?(?:[A-Za-z\u00b5\u03bc\u00b0]{1,3}\\s?/\\s?(?=[\u0621-\u064a])|[\u0621-\u064a]{1,8}\\s?/\\s?[A-Za-z]{1,3}(?![A-Za-z])|[CF]\u00b0)')
 BROKEN = re.compile('\ufffd|[ØÙ][\u0080-\u00ff\u0152-\u02dc\u2013-\u2122]|Â[\u00a0-\u00bf]|Ã[\u0080-\u00bf]|â€'
                     '|[\ue000-\uf8ff]|(?<=[\u0621-\u064a])\\?(?=[\u0621-\u064a])')
 
@@ -411,11 +465,11 @@ def mixed_script(p:Pair)->float:
 
 def vowelled(p:Pair)->float:
     "Vowel signs for each Arabic letter."
-    found = len(MARKS.findall(p.bare[1]))
-    return found/max(1, sum(map(len, ARABIC.findall(p.bare[1])))-found) if found else 0.
+    marks = MARKS.findall(p.bare[1])
+    return (len(marks)-marks.count('\u0651'))/max(1, sum(map(len, ARABIC.findall(p.bare[1])))-len(marks)) if marks else 0.
 
 # %% ../../nbs/core/quality.ipynb #1c9077d0
-NEWLINE = re.compile(r'\\[nrt](?![a-z])') # \text and C:\new are none
+NEWLINE, ESCAPE = re.compile(r'\\[nrt](?![a-z])'), re.compile(r'\\[nrt]') # \text and C:\new are none, but in a source \nthe may be one
 STRAY = re.compile(r'</?\s*(?:br|p|div|span|b|i|u|em|strong|li|ul|ol|a|h[1-6]|td|tr|table|font|sup|sub|img)\b|&(?:nbsp|lt|gt|amp|quot);?|&#\d+;?', re.I)
 BRACKET, CLOSES = re.compile(r'[()\[\]{}«»]'), {')': '(', ']': '[', '}': '{', '»': '«'}
 
@@ -428,6 +482,10 @@ def unbalanced(text:str # any
         elif open_ and open_[-1] == CLOSES[c]: open_.pop()
         else: alone += 1
     return alone+len(open_)
+
+def literal_newline(p:Pair)->float:
+    "Escapes that the source has not."
+    return float(max(0, len(NEWLINE.findall(p.target))-len(ESCAPE.findall(p.source)))) if '\\' in p.target else 0.
 
 def open_brackets(p:Pair)->float:
     "Brackets that the translation left alone."
@@ -445,13 +503,13 @@ def changed_spans(p:Pair)->float:
 
 def changed_structure(p:Pair)->float:
     "Whether the Markdown changed."
-    if '\n' not in p.source + p.target and '**' not in p.source + p.target: return 0.
-    return float(structure(protect(p.source)[0]) != structure(protect(p.target)[0]))
+    source, target = p.masked
+    return 0. if PLAIN.fullmatch(source.strip()) and PLAIN.fullmatch(target.strip()) else float(structure(source) != structure(target))
 
 # %% ../../nbs/core/quality.ipynb #5b9510b7
 CHECKS = { # name -> what measures it
     'empty': is_empty, 'truncated': is_truncated, 'not Arabic': not_arabic, 'stray tags': stray_tags,
-    'literal newline': lambda p: float(more(NEWLINE, p, bare=False) if '\\' in p.target else 0), 'spans': changed_spans,
+    'literal newline': literal_newline, 'spans': changed_spans,
     'loops': loops, 'answered': is_answered, 'untranslated': untranslated_run, 'numbers': wrong_numbers,
     'brackets': open_brackets, 'broken encoding': lambda p: float(more(BROKEN, p)), 'mixed script': mixed_script,
     'other script': other_script, 'other language': other_language, 'tatweel': lambda p: float(more(TATWEEL, p) if 'ـ' in p.target else 0),
@@ -509,16 +567,33 @@ def folding()->np.ndarray: # code point (below 65536) -> what it is folded to; 0
     same = str.maketrans('أإآٱىةؤئ', 'اااايهوي')
     def fold(c):
         if unicodedata.category(c) in ('Mn', 'Me', 'Cf') or c == 'ـ': return 0
+        if c in '+×÷': return ord(c)
         whole = unicodedata.normalize('NFKD', c).lower()
         base = next((x for x in whole if x.isalnum()), ' ').translate(same)
         return ord(str(unicodedata.digit(base))) if base.isdigit() and unicodedata.decimal(base, None) is not None else ord(base)
     return np.array([32 if 0xd800 <= n < 0xe000 else fold(chr(n)) for n in range(65536)], np.uint32)
+
+SIGNS = np.isin(np.arange(35, 63), [ord(c) for c in '#*-/<=>']) # by what they stand for minus 35
+
+def signs(raw:np.ndarray, folded:np.ndarray # code points, and what they are folded to: some is changed
+         )->None:
+    "Signs between numbers (3 - 4), one space apart at most, and behind a letter (C#) belong to what is said; others are punctuation and Markdown."
+    at = np.flatnonzero(raw[1:-1]-np.uint32(35) < len(SIGNS))+1
+    at = at[SIGNS[raw[at]-35]]
+    def beside(step):
+        c = folded[at+step]
+        return np.where(c == 32, folded[np.clip(at+2*step, 0, len(raw)-1)], c)
+    def digit(c): return (c >= 48) & (c < 58)
+    before = folded[at-1]
+    keep = np.where(raw[at] == 35, (before > 32) & ~digit(before), digit(beside(-1)) & digit(beside(1)))
+    folded[at[keep]] = raw[at[keep]]
 
 def codes(texts:list # str
          )->tuple: # (folded code points, where each text begins and the last ends)
     "Texts as one array."
     raw = np.frombuffer('\n'.join([*texts, '']).encode('utf-32-le', 'surrogatepass'), np.uint32)
     folded = np.where(raw < 65536, folding()[raw & 65535], raw)
+    signs(raw, folded)
     ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts))+1)
     kept = folded != 0
     edges = np.concatenate([[0], np.cumsum(kept)[ends-1] if len(texts) else []]).astype(np.int64)
@@ -627,7 +702,10 @@ def sketch(texts:list, # str
     long = np.diff(edges) >= shortest
     s, out = shingles(h, edges, size)
     signed = signatures(s[np.repeat(long, np.diff(out))], np.concatenate([[0], np.cumsum(np.diff(out)[long])]))
-    return Sketch(runs(h, edges[:-1], edges[1:]), long, signed)
+    whole = runs(h, edges[:-1], edges[1:])
+    for n in np.flatnonzero(np.diff(edges) == 0): # no word: the signs themselves (♥, {})
+        whole[n] = int.from_bytes(hashlib.blake2b(' '.join(texts[n].split()).encode('utf-8', 'surrogatepass'), digest_size=8).digest(), 'big')
+    return Sketch(whole, long, signed)
 
 def leaders(some:list, # of Sketch
             least:float=.8 # share of shingles in common
