@@ -127,7 +127,8 @@ def status_line(row:dict # of `status`
     "An artifact in the table of `hala status`."
     seconds = '' if row['seconds'] is None else f"{row['seconds']:.0f}"
     megabytes = '' if row['bytes'] is None else f"{row['bytes']/1e6:.1f}"
-    return [f"{row['stage']} {STAGES[row['stage']]}", row['artifact'], row['state'], row['key'], seconds, megabytes, str(row['others'] or '')]
+    state = row['state'] if row['share'] is None else f"{row['state']}, {100*row['share']:.0f} %"
+    return [f"{row['stage']} {STAGES[row['stage']]}", row['artifact'], state, row['key'], seconds, megabytes, str(row['others'] or '')]
 
 def stale_lines(rows:list # of `status`
                )->list: # lines

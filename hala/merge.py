@@ -17,11 +17,11 @@ from mergekit.config import InputModelDefinition, MergeConfiguration
 from mergekit.common import ModelPath, ModelReference
 from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
-from .core.engine import choose, engine, stored_dtype
+from .core.engine import choose, engine
 from .core.metrics import accuracy, compare_answers, compared, metric
 from .core.pipeline import Job, run_stage, stage_main
 from .core.recipe import HalaError
-from .core.store import telling
+from .core.store import stored_dtype, telling
 from .core.tables import read_tables
 
 # %% ../nbs/06_merge.ipynb #7ff27b22

@@ -82,8 +82,7 @@ def learn(spec:Scratch, # what to build
     train, validation = ([x for s, x in rows if s == split] for split in ('train', 'validation'))
     done = fit(model, tokenizer, train, validation, job.out, spec.training, loss_on='assistant')
     shutil.rmtree(job.out/'checkpoints', ignore_errors=True)
-    rejected = {'longer than max_length': done.dropped} if done.dropped else {}
-    job.report.update(tokens=done.tokens, rows={'in': len(rows), 'kept': len(rows)-done.dropped, 'rejected': rejected})
+    job.report.update(tokens=done.tokens, rows={'in': len(rows), 'kept': len(rows)-done.dropped, 'rejected': done.rejected})
 
 # %% ../nbs/00_sources.ipynb #17ad5a62
 def both_ways(row:dict, # a pair

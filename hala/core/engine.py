@@ -18,20 +18,20 @@ import numpy as np, psutil, pyarrow as pa, pyarrow.compute as pc, torch
 from transformers import GenerationConfig
 from transformers.utils import logging
 from .recipe import HalaError
-from .store import Answers, Table, key_of, once, part_name, path_code, row_key, share_out, slices, weights
+from .store import Answers, Table, key_of, once, part_name, path_code, row_key, share_out, slices, stored_dtype, weights
 from .tables import Shape, translate_records
 from .text import ask, chat, translate_texts, worst
 
 # %% auto #0
 __all__ = ['BYTES', 'Output', 'PASSES', 'TRIES', 'PATIENCE', 'LONGEST_PAUSE', 'LONGEST_WAIT', 'ONE', 'WORDS', 'ACCOUNT', 'MENDED',
            'FIRST', 'FLOOR', 'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED', 'SCORED', 'NONE', 'memory_needed',
-           'need_memory', 'cards_for', 'load', 'stored_dtype', 'Sampling', 'render', 'batches', 'padded', 'Hf',
-           'generate', 'score', 'Endpoint', 'endpoint', 'Refused', 'Passing', 'named', 'pause', 'fault', 'reply_of',
-           'counted', 'reserve', 'settle', 'came_to', 'greeted', 'ask_server', 'Openai', 'spoken_as', 'said',
-           'asked_together', 'land', 'score_remotely', 'need_vllm', 'need_version', 'installed', 'vllm_settings',
-           'Vllm', 'default_engine', 'engine', 'choose', 'translate', 'translate_rows', 'proved', 'proved_rows',
-           'arithmetic', 'Kept', 'kept_answers', 'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed',
-           'contents', 'marked', 'first_seen', 'translate_table']
+           'need_memory', 'cards_for', 'load', 'Sampling', 'render', 'batches', 'padded', 'Hf', 'generate', 'score',
+           'Endpoint', 'endpoint', 'Refused', 'Passing', 'named', 'pause', 'fault', 'reply_of', 'counted', 'reserve',
+           'settle', 'came_to', 'greeted', 'ask_server', 'Openai', 'spoken_as', 'said', 'asked_together', 'land',
+           'score_remotely', 'need_vllm', 'need_version', 'installed', 'vllm_settings', 'Vllm', 'default_engine',
+           'engine', 'choose', 'translate', 'translate_rows', 'proved', 'proved_rows', 'arithmetic', 'Kept',
+           'kept_answers', 'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed', 'contents', 'marked',
+           'first_seen', 'translate_table']
 
 # %% ../../nbs/core/engine.ipynb #0869ed8c
 BYTES = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'F8_E4M3': 1} # of one number, by safetensors' name of its type
@@ -77,14 +77,6 @@ def load(model:Path # folder
     m = AutoModelForCausalLM.from_pretrained(model, dtype='auto' if gpu else torch.float32, device_map=where if gpu else None,
                                              use_safetensors=True) # other formats can run code
     return m.eval(), AutoTokenizer.from_pretrained(model, padding_side='left')
-
-# %% ../../nbs/core/engine.ipynb #6a90c2d4
-def stored_dtype(model:Path # folder
-                )->torch.dtype|None: # None: its configuration does not say
-    "The type of the numbers that a model is stored in."
-    said = json.loads((Path(model)/'config.json').read_text(encoding='utf-8'))
-    name = said.get('dtype') or said.get('torch_dtype') # the second as it was called before transformers 4.56
-    return name and getattr(torch, name)
 
 # %% ../../nbs/core/engine.ipynb #d4fb3bf2
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from .store import (Journal, UNLISTED, believed, canonical, code_key, deaths, ke
 from .trust import blank_notebook, blanked, refuse_secrets
 
 # %% auto #0
-__all__ = ['STAGES', 'TOGETHER', 'LEARNED', 'TOLD_OF', 'code_key', 'RESULTS', 'TRAINS_FOR', 'MARK', 'INHERITED', 'SAME',
+__all__ = ['STAGES', 'TOGETHER', 'LEARNED', 'TOLD_OF', 'code_key', 'RESULTS', 'TRAINS_FOR', 'MINUTE', 'MARK', 'INHERITED', 'SAME',
            'HALVINGS', 'RESTARTS', 'Node', 'graph', 'needed', 'keys', 'project', 'runs_folder', 'Plan', 'adopted_by',
            'plan', 'Job', 'need_inputs', 'need_disk', 'licences_behind', 'make_artifact', 'from_scratch',
            'die_with_parent', 'train_apart', 'run_stage', 'note_run', 'in_use', 'note_files', 'results', 'injected',
@@ -395,12 +395,11 @@ def stage_main(stage:str, # its number
 
 # %% ../../nbs/core/pipeline.ipynb #75d229ef
 def notebooks()->Path: # folder
-    "The stage notebooks: those of the checkout, else those in the installed package. HalaError where there are none."
-    root = project()
-    if root and (root/'nbs'/'00_sources.ipynb').exists(): return root/'nbs'
-    packed = Path(__file__).parents[1]/'notebooks'
-    if not packed.is_dir(): raise HalaError('the stage notebooks are not installed; install hala from a wheel, or run inside a checkout')
-    return packed
+    "The stage notebooks: those of the checkout one stands in, else those that came with the package. HalaError where there are none."
+    root, package = project(), Path(__file__).parents[1]
+    found = (d for d in (*([root/'nbs'] if root else []), package/'notebooks', package.parent/'nbs') if (d/'00_sources.ipynb').exists())
+    if folder := next(found, None): return folder
+    raise HalaError('the stage notebooks are not installed; install hala from a wheel, or run inside a checkout')
 
 # %% ../../nbs/core/pipeline.ipynb #d2bd1153
 def check_export(root:Path # of a checkout
@@ -418,14 +417,17 @@ def check_export(root:Path # of a checkout
                 raise HalaError(f'{ours.relative_to(root)} is not what its notebook says: run nbdev-export first')
 
 # %% ../../nbs/core/pipeline.ipynb #7476cebe
+MINUTE = 60. # seconds
+
 def watch(p:Plan, # of a size
           stage:str, # being run
           stop:threading.Event # set when it has ended
          )->None:
-    "Draw the bar of a stage until it ends; on a terminal only."
+    "Draw the bar of a stage until it ends; where there is no terminal, print a line a minute."
     from tqdm import tqdm
+    drawing, said_at = sys.stderr.isatty(), time.monotonic()
     shape = '{desc} {percentage:3.0f}% |{bar:24}| {elapsed}  {unit}'
-    bar = tqdm(total=1.0, desc=f'{stage} {STAGES[stage]:<10}', bar_format=shape, unit='', leave=False, disable=not sys.stderr.isatty())
+    bar = tqdm(total=1.0, desc=f'{stage} {STAGES[stage]:<10}', bar_format=shape, unit='', leave=False, disable=not drawing)
     while not stop.wait(0.5):
         told = []
         for a in p.of(stage):
@@ -434,6 +436,9 @@ def watch(p:Plan, # of a size
             told.append((min(1.0, said['done']/max(1, said['total'])), f'{a}: {said["note"]}'))
         if told: bar.n, bar.unit = min(told) # of two at once, the one that is behind
         bar.refresh()
+        if told and not drawing and time.monotonic()-said_at >= MINUTE:
+            share, note = min(told); said_at = time.monotonic()
+            print(f'{stage} {STAGES[stage]:<10}  {100*share:3.0f} %  {note}', flush=True)
     bar.close()
 
 @contextmanager
@@ -602,6 +607,7 @@ def hala_run(size:str, runs:str='', name:str='main', override:str='', # as in a 
     known = ', '.join(f'{number} {stage}' for number, stage in STAGES.items())
     for n in (first, last):
         if n not in STAGES: raise HalaError(f'no stage {n!r}; stages are {known}')
+    if first > last: raise HalaError(f'--from {first} comes after --to {last}, so there is nothing to run')
     p = plan(size, runs, name, override)
     if root := project(): check_export(root)
     print(f'{p.recipe.family} {size}, run {name!r}, in {p.run}', flush=True)
@@ -646,14 +652,16 @@ def stale_rows(p:Plan, # of a size
     return row_states(p.home(artifact), p.keys[artifact], json.loads(canonical(p.graph[artifact].values)), inputs)
 
 def status(p:Plan # of a size
-          )->list: # dicts artifact, stage, key, state, seconds, bytes, others, folder, rows
+          )->list: # dicts artifact, stage, key, state, share (of what is begun), seconds, bytes, others, folder, rows
     "What is made and what is not."
     out = []
     for a in p.graph:
         home, key, man = p.home(a), p.keys[a], manifest(p.folder(a))
         others = [d for d in home.iterdir() if d.is_dir() and '.' not in d.name and d.name != key] if home.is_dir() else []
-        state = 'made' if man else 'begun' if (home/f'{key}.part').exists() else 'to do'
+        state, share = 'made' if man else 'begun' if (home/f'{key}.part').exists() else 'to do', None
+        with suppress(OSError, ValueError, KeyError):
+            if state == 'begun': said = json.loads((home/f'{key}.part'/'progress.json').read_text()); share = said['done']/max(1, said['total'])
         size = man and sum(f['bytes'] for f in man['files'])
-        out.append(dict(artifact=a, stage=p.graph[a].stage, key=key, state=state, seconds=man and man['seconds'], bytes=size,
+        out.append(dict(artifact=a, stage=p.graph[a].stage, key=key, state=state, share=share, seconds=man and man['seconds'], bytes=size,
                         others=len(others), folder=str(p.folder(a)), rows=stale_rows(p, a)))
     return out

@@ -23,7 +23,8 @@ __all__ = ['CHECKED', 'GROUP', 'OUTSIDE', 'UNLISTED', 'LIBRARIES', 'SLICE', 'REF
            'parquet', 'read_rows', 'slices', 'Table', 'Held', 'writer', 'lock', 'refusal', 'writing', 'shard', 'ended',
            'orphaned', 'share_lock', 'alone', 'making', 'framed', 'replay', 'append', 'open_log', 'once', 'write_step',
            'believed', 'vouch', 'vouched', 'facts', 'summed', 'write_decided', 'row_key', 'part_name', 'sound',
-           'Journal', 'Answers', 'numbers', 'read_part', 'share_out', 'deaths', 'verify_rows', 'row_states', 'weights']
+           'Journal', 'Answers', 'numbers', 'read_part', 'share_out', 'deaths', 'verify_rows', 'row_states', 'weights',
+           'stored_dtype']
 
 # %% ../../nbs/core/store.ipynb #837d4ec8
 CHECKED = ('cross_entropy', 'empty', 'truncated', 'not Arabic', 'stray tags', 'literal newline', 'spans', 'loops', 'answered', 'untranslated', 'numbers',
@@ -837,3 +838,12 @@ def weights(model:Path # folder
     above = manifest(model.parent)
     listed = above['files'] if above else [dict(path=f'{model.name}/{f["path"]}', sha256=f['sha256']) for f in listing(model)]
     return key_of(sorted((f['path'].removeprefix(f'{model.name}/'), f['sha256']) for f in listed if f['path'].startswith(f'{model.name}/')))
+
+# %% ../../nbs/core/store.ipynb #6a90c2d4
+def stored_dtype(model:Path # folder
+                ): # torch.dtype; None: its configuration does not say
+    "The type of the numbers that a model is stored in."
+    import torch
+    said = json.loads((Path(model)/'config.json').read_text(encoding='utf-8'))
+    name = said.get('dtype') or said.get('torch_dtype') # the second as it was called before transformers 4.56
+    return name and getattr(torch, name)

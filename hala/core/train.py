@@ -25,10 +25,9 @@ from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer, pack_dataset
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
-from .engine import stored_dtype
 from .pipeline import TRAINS_FOR, cause, die_with_parent, in_kernel
 from .recipe import HalaError, seed_for
-from .store import progress, share_lock, vouch, vouched, write_json
+from .store import progress, share_lock, stored_dtype, vouch, vouched, write_json
 
 # %% auto #0
 __all__ = ['REFUSED', 'UNANSWERED', 'PIECE', 'SAMPLE', 'FSDP2', 'packed_conv', 'sample_attention', 'samples_apart',
