@@ -100,7 +100,8 @@ RIGHT = [
     ('You do not have permission to access the admin.', 'ليس لديك صلاحية للوصول لواجهة الإدارة'), ('a bad idea', 'فكرة سيّئة'), ('Maximize', 'كبِّر'),
     ('The page could not be saved as it is locked.', 'لا يمكن حفظ الصفحة لأنها مقفلة'), ('The txt2tags document', 'مستند txt2tags'), ('# Title', '# عنوان'),
     ('*Bold*', '*غامق*'), ('2 * 3 is 6', '2 * 3 تساوي 6'), ('  Installed: ', ' مثبت:'), ('It is a very big house. '*3, ' '.join(['هذا بيت كبير جدا.']*3)),
-    ('a house and a house and a house', 'بيت وبيت وبيت')]
+    ('a house and a house and a house', 'بيت وبيت وبيت'), ('Any of `a` or `b` or `c` or `d` or `e`', 'أي من `a` ، `b` ، `c` ، `d` ، `e`'),
+    ("{model} '{name}' created.", "تم إنشاء '{name}' '{model}'.")]
 
 
 def test_wrong_and_right():

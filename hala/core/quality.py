@@ -280,13 +280,13 @@ def other_language(p:Pair)->float:
     return float(more(NEIGHBOUR, p) + max(0, words) + more(VERB_LAST, p) + (borrowed if 20*borrowed > len(p.bare[1]) else 0))
 
 # %% ../../nbs/core/quality.ipynb #48c397aa
-STUTTER, POINTS = re.compile(r'(\w{1,4}?)\1{6,}'), '.,;:!?،؛؟…"«»()'
+STUTTER, POINTS = re.compile(r'(\w{1,4}?)\1{6,}'), '''.,;:!?،؛؟…"'«»“”‘’()[]{}'''
 
 def repetitions(text:str # any
                )->tuple: # (how often in a row the same one to a hundred words stand, three times at least, else 1; whether more than three words do)
     "The longest loop."
     places, most = defaultdict(list), (1, False)
-    for n, word in enumerate(words := [w.strip(POINTS) or w for w in text.split()]): places[word].append(n)
+    for n, word in enumerate(words := [word for w in text.split() if (word := w.strip(POINTS))]): places[word].append(n)
     many = [at for at in places.values() if len(at) > 2]
     for period in {b-a for at in many for step in (1, 2) for a, b, c in zip(at, at[step:], at[2*step:]) if b-a == c-b <= 100}:
         run = 0
@@ -325,7 +325,7 @@ WORDS = ({w+e: v for v, some in STEMS.items() for w in some.split() for e in (''
 def any_of(words): return '|'.join(sorted(words, key=len, reverse=True))
 SPELT = (re.compile(rf'\b(?:(and)[ -]+)?(?:an? )?({any_of(ENGLISH)})\b'),
          re.compile(rf'(?<!\w)([وف])?(?:[بكل]?ال|لل|[بكل])?({any_of(WORDS)})(?!\w)'))
-VALUE, SCALED = ENGLISH | WORDS, re.compile(rf'({NUMBER.pattern})[ -]?([^\W\d_]+)')
+VALUE, SCALED = ENGLISH | WORDS, re.compile(rf'(?<!\d)(?<!\d[.,٫٬])({NUMBER.pattern})[ -]?([^\W\d_]+)') # begun nowhere else: long digits take linear time
 DECADE, CLOCK = re.compile(r"\b((?:\d\d)?[1-9]0)['’]?s\b"), {'30': '0.5', '15': '4'} # the minutes of half past, of a quarter past
 
 
@@ -388,7 +388,8 @@ def spelt(text:str # lower case, folded
     return {plain(v) for v in found} | set(scaled(text).values()) | {f'{v}s' for v, w in TENS.items() if f'{w}ينات' in text or f'{w}ينيات' in text}
 
 # %% ../../nbs/core/quality.ipynb #e05b7a96
-MINUS, DASHED = re.compile(rf'(?<!\d )(?<![^\s(:=])[-−]({NUMBER.pattern})'), re.compile(rf'[-−–]\s?({NUMBER.pattern})|({NUMBER.pattern})\s?[-−–]')
+MINUS = re.compile(rf'(?<!\d )(?<![^\s(:=])[-−]({NUMBER.pattern})')
+DASHED = re.compile(rf'[-−–]\s?({NUMBER.pattern})|(?<!\d)(?<!\d[.,٫٬])({NUMBER.pattern})\s?[-−–]')
 BELOW = re.compile(r'minus|negative|below|sub-?zero|سالب|ناقص|تحت|دون|اقل')
 DATE = re.compile(r'(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?!\d)')
 ORDERED = ((re.compile(rf'\b(?:from|between) ({NUMBER.pattern})\D{{0,15}}? (?:to|and) ({NUMBER.pattern})'),
