@@ -66,7 +66,7 @@ class Site:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding='utf-8')
 
-    def link(self, target, folder, page):
+    def link(self, target, folder, page, copy=False):    # copy: for the Markdown copy of the page, beside what Sphinx writes
         "A link as it stands in a file of `folder`, as one that holds on `page`."
         path, mark, anchor = target.partition('#')
         at = (folder/path).resolve()
@@ -74,10 +74,13 @@ class Site:
         inside = at.relative_to(root).as_posix()
         if inside in TEXTS: there = TEXTS[inside]
         elif nbs in at.parents: there = at.relative_to(nbs).as_posix()
-        else: there = f'files/{inside}'
-        if at.suffix != '.ipynb' and inside not in TEXTS:
-            (self.src/there).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(at, self.src/there)
+        else: there = f'{"source" if copy else "files"}/{inside}'    # of files/ Sphinx takes only what its own pages link to
+        if at.suffix == '.ipynb' or inside in TEXTS:
+            if copy: there = there.removesuffix('.ipynb') + '.md' if there.endswith('.ipynb') else there.removesuffix('.md') + '.html'
+        else:
+            held = (self.extra if copy else self.src)/there
+            held.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(at, held)
         return os.path.relpath(there, Path(page).parent) + mark + anchor
 
     def prose(self, text, folder, page, module=None):
@@ -111,7 +114,7 @@ class Site:
         nb = nbformat.v4.new_notebook(cells=cells, metadata=python)
         for n, cell in enumerate(nb.cells): cell['id'] = f'c{n}'
         self.write(f'{page}.ipynb', nbformat.writes(nb))
-        self.write(f'{page}.md', plain(self.pages[page]), self.extra)
+        self.write(f'{page}.md', plain(self.pages[page], lambda m: m[1] + self.link(m[2], folder, page, copy=True) + m[3]), self.extra)
 
     def sections(self):
         "Section -> its pages."
@@ -256,12 +259,12 @@ def settled(output):
     return output | {'data': output['data'] | {'text/html': ''.join(tostring(child, encoding='unicode') for child in page)}}
 
 
-def plain(nb):
+def plain(nb, link):    # link: from a match of LINK to the link as it holds there
     "A notebook as Markdown: text, code, text outputs, and what a figure shows in words."
     parts = []
     for cell in nb.cells:
         said = directives(cell) if cell.cell_type == 'code' else {}
-        if cell.cell_type == 'markdown': parts.append(cell.source)
+        if cell.cell_type == 'markdown': parts.append(LINK.sub(link, cell.source))
         elif cell.cell_type == 'code' and not said.keys() & {'default_exp', 'hide'}:
             if said.get('echo') != 'false': parts.append('```python\n' + re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip('\n') + '\n```')
             for o in cell.get('outputs', []):

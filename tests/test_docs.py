@@ -89,6 +89,15 @@ def test_every_link_and_anchor(site, pages):
     assert not broken
 
 
+def test_every_link_of_the_markdown_copies(site):
+    "What llms.txt leads to leads on: to copies of notebooks, to pages, to files."
+    copies = [p for p in site.rglob('*.md') if p.relative_to(site).parts[0] != 'source']    # source/ holds the repository's own
+    texts = [(p, re.sub(r'^```.*?^```', '', p.read_text(encoding='utf-8'), flags=re.M | re.S)) for p in copies]
+    links = [(p, link) for p, text in texts for link in re.findall(r'\]\((?![a-z]+:|#)([^)\s]+)\)', text)]
+    assert len(links) > 50 and not [(p.name, link) for p, link in links if link.partition('#')[0].endswith('.ipynb')]
+    assert not [(p.relative_to(site).as_posix(), link) for p, link in links if not (p.parent/link.partition('#')[0]).is_file()]
+
+
 def test_every_figure_has_words(site, pages):
     wordless = {(page.relative_to(site).as_posix(), said) for page, root in pages.items() for image in root.xpath("//img[not(contains(@class, 'toggler'))]")
                 if ' ' not in (said := image.get('alt') or '') or re.search(r'[/\\]|\.(svg|png)\b', said)}
