@@ -89,7 +89,7 @@ class Site:
             hits = self.symbols.get(match[1], [])
             own = [h for h in hits if h == f'{module}.{match[1]}']
             # a plain word may mean something else than a function of another module that is called so
-            hit = own or (hits if len(hits) == 1 and re.search('[A-Z_]', match[1]) else [])
+            hit = [] if match[1] == 'hala' else own or (hits if len(hits) == 1 and re.search('[A-Z_]', match[1]) else [])    # the package, a name on the hub
             return f'{{py:obj}}`{match[1]} <{hit[0]}>`' if hit and '._' not in hit[0] else match[0]
         text = CALLOUT.sub(lambda m: f':::{{{m[1]}}}\n{m[2]}\n:::', text)
         text = LINK.sub(lambda m: m[1] + self.link(m[2], folder, page) + m[3], text)

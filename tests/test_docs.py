@@ -280,6 +280,20 @@ def test_no_line_of_code_is_cut_at_a_desk(site):
 
 
 @needs_chromium
+def test_a_long_name_leaves_room_for_its_neighbours(site, pages):
+    "The table of the family hala at a desk: field, value and source are seen side by side."
+    with browser.served(site) as address, browser.Browser() as b:
+        b.size(1280)
+        b.open(f'{address}/core/recipe.html')
+        table = "[...document.querySelectorAll('article table')].find(t => t.textContent.includes('release.namespace'))"
+        frame = f"({table}).closest('.pst-scrollable-table-container')"
+        assert b.evaluate(f'({frame}).scrollWidth <= ({frame}).clientWidth + 1')
+        assert b.evaluate(f'({table}).clientHeight') < 9500, 'the source has room for its words'
+    row = next(r for r in pages[site/'core/recipe.html'].xpath('//article//tr') if 'release.namespace' in r.text_content())
+    assert not row.xpath('.//a'), 'hala stands for a name on the hub there, not for the function'
+
+
+@needs_chromium
 def test_no_console_error(visited): assert not {(page, w): e for page, said in visited.items() for w in (390, 1280) if (e := said['errors', w])}
 
 
