@@ -218,6 +218,21 @@ def test_a_string_of_code_runs_from_right_to_left_as_a_whole():
     assert marked.xpath('//pre')[0].text_content() == "('What is this?', 'ما عملة {a}؟', 1)", 'what is copied is the code'
 
 
+def test_code_within_an_arabic_string_runs_from_left_to_right():
+    "An f-string goes on behind its placeholders; its letter stands outside; placeholders, escapes and JSON are read as code is."
+    from arabic import mark
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+    code = """print(arabic=f'مدينة {n}', head=f'السياق:\\n{row["Context"]} ثم {x + 1:,}', json='{"id": "eg", "question": "ما عملة مصر؟"}', en=f'a {x}')"""
+    marked = html.document_fromstring(mark(f'<body>{highlight(code, PythonLexer(), HtmlFormatter())}</body>'))
+    assert marked.xpath('//pre')[0].text_content().strip() == code, 'what is copied is the code'
+    strings = marked.xpath('//pre/span[@dir="rtl"]')
+    assert [s.text_content() for s in strings] == ["'مدينة {n}'", """'السياق:\\n{row["Context"]} ثم {x + 1:,}'"""]
+    assert [[c.text_content() for c in s.xpath('.//span[@dir="ltr"]')] for s in strings] == [['{n}'], ['\\n{row["Context"]}', '{x + 1:,}']]
+    assert [s.get('dir') for s in marked.xpath('//pre/span[starts-with(., "\'{")]')] == [None], 'JSON'
+
+
 def test_code_in_arabic_runs_from_right_to_left_as_a_whole():
     "Sphinx puts each word of inline code into a span of its own."
     from arabic import mark
