@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -289,14 +290,34 @@ def prose_line(text):
 def kind_of(annotation):
     "A type as one writes it."
     if annotation in (inspect.Parameter.empty, None, type(None)): return ''
-    return f'`{annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None) or annotation}`'.replace('|', '\\|')
+    annotation = getattr(annotation, '__forward_arg__', annotation)    # of a named tuple
+    return f'`{annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None) or annotation}`'
+
+
+def written(cls):
+    "Field -> the comment behind it, of a class that lists its fields; those of the classes it builds on too."
+    own = [c for c in reversed(cls.__mro__) if c.__module__.split('.')[0] == 'hala']
+    return {m[1]: m[2] for c in own for m in re.finditer(r'^    (\w+) *:[^#\n]*# *(.+)$', inspect.getsource(c), re.M)}
+
+
+def arguments(obj):
+    "Name -> annotation, default, comment and kind of what a function or class is called with, and what it returns."
+    if not inspect.isclass(obj): return docments(obj, full=True, returns=True)
+    if issubclass(obj, BaseException): return {}    # raised by hala, with a message
+    if issubclass(obj, tuple):
+        kinds, defaults = inspect.get_annotations(obj), obj._field_defaults
+        return {n: {'anno': kinds[n], 'default': defaults.get(n, inspect.Parameter.empty), 'docment': written(obj).get(n)} for n in obj._fields}
+    found = docments(obj, full=True, returns=True)
+    behind = written(obj) if is_dataclass(obj) else {}
+    return {n: said | {'docment': said['docment'] or behind.get(n)} for n, said in found.items()}
 
 
 def described(obj, full, known, depth=3):    # full: its name in the module; known: all names there
-    "A function, class or method: signature, docstring, a table of its docments, and what a class can do."
+    "A function, class, method or property: signature, docstring, a table of its docments, and what a class can do."
+    held, obj = obj, getattr(obj, 'fget', None) or getattr(obj, '__func__', obj)
     is_class = inspect.isclass(obj)
-    rows, returned, names = [], '', []
-    for name, said in docments(obj, full=True, returns=True).items():
+    rows, returned, names, bar = [], '', [], '\\|'
+    for name, said in arguments(obj).items():
         if name in ('self', 'cls'): continue
         if name == 'return': returned = ': '.join(t for t in (kind_of(said['anno']), prose_line(said['docment'])) if t)
         else:
@@ -304,18 +325,18 @@ def described(obj, full, known, depth=3):    # full: its name in the module; kno
             short = repr(default) if len(repr(default)) < 40 and not re.search('[|<`]', repr(default)) else '…'
             stars = {inspect.Parameter.VAR_POSITIONAL: '*', inspect.Parameter.VAR_KEYWORD: '**'}.get(said.get('kind'), '')
             names.append(stars + name + ('' if default is inspect.Parameter.empty else f'={short}'))
-            rows.append(f'| `{name}` | {kind_of(said["anno"])} | {prose_line(said["docment"])} |')
+            rows.append(f'| `{name}` | {kind_of(said["anno"]).replace("|", bar)} | {prose_line(said["docment"])} |')    # a bar ends a cell, in code too
     fence = '`'*(depth + 3)
-    parts = [f'{fence}{{py:{"class" if is_class else "function" if depth == 3 else "method"}}} {full}({", ".join(names)})\n']
+    what = 'property' if isinstance(held, property) else 'function' if depth == 3 else 'method'
+    if is_class: what = 'exception' if issubclass(obj, BaseException) else 'class'
+    parts = [f'{fence}{{py:{what}}} {full}' + ('' if what in ('property', 'exception') else f'({", ".join(names)})') + '\n']
     parts.append(prose_line(' '.join((inspect.getdoc(obj) or '').split())) if not (is_class and (obj.__doc__ or '').startswith(f'{obj.__name__}(')) else '')
     if rows: parts.append('| argument | type | what |\n|---|---|---|\n' + '\n'.join(rows))
-    if returned: parts.append(f'**Returns** {returned}')
+    if returned: parts.append(f'**{"Type" if what == "property" else "Returns"}** {returned}')
     if is_class:
         for method in known:
             owner, _, name = method.rpartition('.')
-            if owner == full and name in vars(obj) and not name.startswith('_'):
-                member = vars(obj)[name]
-                parts.append(described(getattr(member, 'fget', None) or getattr(member, '__func__', member), method, known, depth - 1))
+            if owner == full and name in vars(obj) and not name.startswith('_'): parts.append(described(vars(obj)[name], method, known, depth - 1))
     return '\n\n'.join(p for p in parts if p) + f'\n{fence}'
 
 

@@ -132,6 +132,23 @@ def test_api_has_the_docments(pages, site):
     assert pages[site/'api/hala.merge.html'].xpath('//*[@id="hala.merge.arc"]')
 
 
+def test_api_lists_what_a_class_is_made_of(pages, site):
+    "Fields of named tuples with their comments, those that a recipe inherits too; exceptions and properties are not called; types as one writes them."
+    def text(module): return ' '.join(pages[site/f'api/hala.{module}.html'].text_content().split())
+    def signature(module, name):
+        (found,) = pages[site/f'api/hala.{module}.html'].xpath(f'//dt[@id="hala.{module}.{name}"]')
+        return ''.join(found.text_content().split()).rstrip('#')
+    kinds = '//dl[@class="py class" or @class="py exception"]/dt'
+    classes = [c.text_content() for p, page in pages.items() if p.parent.name == 'api' for c in page.xpath(kinds)]
+    assert len(classes) > 40 and not [c for c in classes if '*args' in c]
+    assert signature('core.text', 'Piece') == 'classhala.core.text.Piece(before,body,after,spans=())'
+    assert 'what the marks in the body stand for' in text('core.text')
+    assert text('core.recipe').count('passes over the training rows') == 3, 'Training, Translator, Sft'
+    assert signature('core.store', 'Held') == 'exceptionhala.core.store.Held'
+    assert signature('core.metrics', 'NonInferiority.met') == 'propertymet'
+    assert not [p.name for p, page in pages.items() if p.parent.name == 'api' and re.search(r'\w \\\||ForwardRef', page.text_content())]
+
+
 def test_long_code_is_folded_and_short_code_is_not(pages, site):
     for page, root in pages.items():
         for cell in root.xpath('//div[contains(@class, "cell_input")]'):
