@@ -31,7 +31,11 @@ WRONG = f'''(() => {{
 
 # words of running text that end beyond the edge, where the page does not scroll
 CUT = '''[...document.querySelectorAll('article :is(p, li) code, article :is(h1, h2, h3)')]
-    .filter(e => e.getClientRects().length && !e.closest('table') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.textContent.slice(0, 60))'''
+    .filter(e => e.getClientRects().length && !e.closest('table') && e.getBoundingClientRect().right > innerWidth + 1)
+    .concat([...document.querySelectorAll('article :is(h1, h2, h3), .prev-next-area a')].filter(e => e.scrollWidth > e.clientWidth + 1))
+    .concat([...document.querySelectorAll('table.indextable td a')].filter(a => {
+        const cell = a.closest('td').getBoundingClientRect(), box = a.getBoundingClientRect(); return box.right > cell.right + 1 || box.right > innerWidth + 1;
+    })).map(e => e.textContent.trim().slice(0, 60))'''
 
 
 @pytest.fixture(scope='session')
