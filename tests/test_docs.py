@@ -330,6 +330,13 @@ def test_a_long_name_leaves_room_for_its_neighbours(site, pages):
 
 
 @needs_chromium
+def test_formulas_are_set_in_a_font_for_formulas(site):
+    with browser.served(site) as address, browser.Browser() as b:
+        b.open(f'{address}/core/metrics.html')
+        assert b.evaluate("[...document.querySelectorAll('math')].every(m => /^.?Cambria Math.*math$/.test(getComputedStyle(m).fontFamily))")
+
+
+@needs_chromium
 def test_no_console_error(visited): assert not {(page, w): e for page, said in visited.items() for w in (390, 1280) if (e := said['errors', w])}
 
 
