@@ -337,6 +337,20 @@ def test_formulas_are_set_in_a_font_for_formulas(site):
 
 
 @needs_chromium
+def test_an_option_stays_in_one_piece(site, pages):
+    with browser.served(site) as address, browser.Browser() as b:
+        b.size(1280)
+        for page in pages:
+            if not re.search('<span class="pre">-', page.read_text(encoding='utf-8')): continue
+            b.open(f'{address}/{page.relative_to(site).as_posix()}')
+            assert not b.evaluate("""[...document.querySelectorAll('article :is(p, li) code:not(td *) span.pre')].filter(e => {
+                if (!e.textContent.startsWith('-') || e.textContent.length > 40 || !e.checkVisibility()) return false;
+                const range = document.createRange(); range.selectNodeContents(e);
+                return new Set([...range.getClientRects()].map(r => r.top)).size > 1;
+            }).map(e => e.textContent)"""), page.name
+
+
+@needs_chromium
 def test_no_console_error(visited): assert not {(page, w): e for page, said in visited.items() for w in (390, 1280) if (e := said['errors', w])}
 
 
