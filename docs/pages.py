@@ -153,7 +153,7 @@ class Site:
 
     def results(self):
         "docs/results/*.json, a table for each family; nobody types a figure."
-        files = sorted((root/'docs/results').glob('*.json'))
+        files = sorted((root/'docs/results').glob('*.json'), key=lambda p: p.stem)
         recorded = {p: json.loads(p.read_text(encoding='utf-8')) for p in files}
         recorded = {p: r for p, r in recorded.items() if not r.get('of', '').startswith('probe ')}    # the tests' family: eight questions say nothing
         runs = [r for r in recorded.values() if {'family', 'size'} <= r.keys()]
@@ -167,7 +167,7 @@ class Site:
                            'Shares of right answers with their intervals; '
                            'chance is 25 %. S: facts that the Arabic text holds; H: facts that only the base has read, in English; '
                            'N: facts that no text holds; spoken: free answers that are exactly right; letters: answered by a letter. '
-                           'stopped100 is tuned on the corpus of a translator that was stopped after 100 steps.']
+                           'stopped100 is tuned on the corpus of a translator that was stopped after 100 steps.' + earlier(runs, arms.values())]
         for found in arms.values():
             parts += [f'### {found["of"]}: {found["arms"]}', lines_table(arms_lines(found['runs'])), arm_differences(found['comparisons']),
                       arm_translators(found.get('translations', []))]
@@ -176,18 +176,18 @@ class Site:
         for path, found in recorded.items():
             if found in runs or path in arms: continue
             if {'rows', 'hala', 'load'} <= found.keys(): parts.append(many_rows(found))
-            else: parts += [f'### {path.stem}', *self.bench(path.stem.removeprefix('bench-'), found)]
+            else: parts += [f'### {TITLES.get(path.stem, path.stem)}', *self.bench(path.stem.removeprefix('bench-'), found)]
         parts.append('The same as JSON: ' + ', '.join(f"[{p.name}]({self.link(p.name, p.parent, 'results')})" for p in recorded) + '.')
         self.write('results.md', tight('\n\n'.join(parts)) + '\n')
 
     def bench(self, name, found):
         "A measurement: what its program says of itself, every figure, and the machine."
-        program = root/f'bench/{name.partition("-")[0]}.py'
+        program = root/f'bench/{name}.py'    # what a program writes besides is told by its `what`
         told = ast.get_docstring(ast.parse(program.read_text(encoding='utf-8'))) or '' if program.is_file() else ''
         said = [part if part.startswith('    ') else prose_line(part) for part in told.split('\n\n') if part]    # what is indented is code
         where, what = found.pop('machine', None), found.pop('what', None)
         if what: said.append(prose_line(f'{what[0].upper()}{what[1:]}.'))
-        return [*said, *measured(worded(found)), *([machine(dict(size=name, machines=[where]))] if where else [])]
+        return [*said, *measured(worded(found)), *([machine(dict(size='Measured on', machines=[where]))] if where else [])]
 
     def texts(self):
         for name, page in TEXTS.items():
@@ -395,20 +395,32 @@ def trainings(runs):
     return lines_table([['run', 'trained', 'tokens', 'seconds', 'tokens a second'], *rows]) if rows else ''
 
 
-def lines_table(lines):
+def lines_table(lines, what=''):    # what: its rows are, where they are many and folded; else its heads say it
     "Lists of text, the first is the head, as a table that scrolls in its frame."
+    what = what or 'rows: ' + html.escape(', '.join(x for x in lines[0] if x))
     head, *rows = [[html.escape(str(x)) if len(str(x)) > 30 else html.escape(str(x)).replace(' ', '\u00a0') for x in line] for line in lines]
     if many := len(head) > 6: head, *rows = [[re.sub('(?<=,)\u00a0|\u00a0(?=\\()', ' ', x) for x in line] for line in (head, *rows)]    # intervals go below
     marks = [' class="value"' if n and numeric(column) else '' for n, column in enumerate(zip(*rows, strict=True))]
     def line(cells, name): return f'<tr>{"".join(f"<{name}{mark}>{x}</{name}>" for x, mark in zip(cells, marks, strict=True))}</tr>'
     body, top = ''.join(line(row, 'td') for row in rows), f'<thead>{line(head, "th")}</thead>' if any(head) else ''
     found = f'<div class="results-scroll"><table class="table results{" many" if many else ""}">{top}<tbody>{body}</tbody></table></div>'
-    return found if len(rows) <= LONG else f'<details><summary>{len(rows)} rows</summary>{found}</details>'
+    return found if len(rows) <= LONG else f'<details><summary>{len(rows)} {what}</summary>{found}</details>'
 
 
 def holm(c):
     "The p of a comparison, corrected for the length of its table."
     return f"{c['p_holm']:.2g}" if c['p_holm'] >= .001 else '< 0.001'
+
+
+def earlier(runs, arms):
+    "What is to be known of arms that were recorded with another product than that of the runs."
+    now = {f'{r["family"]} {r["size"]}': r for r in runs}
+    then = {of: main['S']['value'] for a in arms for main in a['runs'] if main['arm'] == 'main' and (of := a['of']) in now}
+    told = [f'{100*share:.1f} % of the questions on S in {of}, not {100*now[of]["tuned_ar_acc"]:.1f} %' for of, share in then.items()
+            if abs(share - now[of]['tuned_ar_acc']) > 1e-4]
+    if not told: return ''
+    before = ' Arms were recorded before the runs above ([changelog](changelog.md)), with the pairs and checks of an earlier 02'
+    return f'{before}: main, of the first seed, had {"; ".join(told)}.'
 
 
 def arm_translators(found):
@@ -421,7 +433,8 @@ def arm_differences(found):
     "Each arm against the product of its seed; p and the mark are corrected for the length of the table."
     lines = [[c['arm'], c['against'], TASKS[c['task']], f"{100*c['delta']:+.1f} ({100*c['low']:+.0f} to {100*c['high']:+.0f})", holm(c), c['mark']]
              for c in found]
-    return lines_table([['arm', 'against', 'facts', 'difference, points', 'p (McNemar, Holm)', ''], *lines]) if lines else ''
+    head = ['arm', 'against', 'facts', 'difference, points', 'p (McNemar, Holm)', '']
+    return lines_table([head, *lines], 'comparisons with the product of the same seed') if lines else ''
 
 
 def said(value):
@@ -429,6 +442,7 @@ def said(value):
     if isinstance(value, dict): return f'{said(value["value"])} ({said(value["low"])} to {said(value["high"])})'
     if isinstance(value, bool): return 'yes' if value else 'no'
     if isinstance(value, float) and 0 < abs(value) < 1e-9: return '0.0000'    # rounding of the last digits
+    if isinstance(value, float) and abs(value) >= 1000: return f'{value:,.0f}'
     if isinstance(value, float): return f'{value:#.4g}' if abs(value) >= 10 else f'{value:.4g}'
     return '·' if value is None else f'{value:,}' if isinstance(value, int) else str(value)
 
@@ -436,7 +450,7 @@ def said(value):
 LABELS = {    # what a program of bench/ writes -> as one reads it; others have their own name, without its underscores
     'mb_per_s': 'MB/s', 'rows_per_s': 'rows/s', 'docs_per_s': 'documents/s', 'mwords_per_s': 'million words/s', 'tokens_per_s': 'tokens/s',
     're': "Python's re", 'ratio': 'ratio of the two', 'same_masks': 'texts with the same spans', 'caught_all': 'caught, all kinds together',
-    'clean_rejected': 'share of right rows rejected', 'clean_rejected_by': 'right rows rejected by it', 'duplicates_usual': 'duplicates, found the usual way',
+    'clean_rejected': 'right rows rejected', 'clean_rejected_by': 'right rows rejected by it', 'duplicates_usual': 'duplicates, found the usual way',
     'found_usual': 'found the usual way', 'a': 'FP8', 'b': 'float', 'delta': 'difference', 'low': 'difference at least', 'met': 'within the margin',
     'passed': 'teachers that passed', 'right': 'right pairs', 'check': 'best check', 'check_area': 'its area', 'hard': 'hard kind',
     'turns': 'measurements of each', 'words': 'words a sentence', 'characters': 'characters a sentence', 'hala_seconds': 'hala, seconds',
@@ -445,9 +459,22 @@ LABELS = {    # what a program of bench/ writes -> as one reads it; others have 
     'counting_seconds': 'of hala: counting, seconds', 'resampling_seconds': 'of hala: resampling, seconds', 'same_counts': 'equal counts',
     'score_difference': 'largest difference of a score', 'delta_difference': 'largest difference of a resampled delta', 'p_sacrebleu': 'p of sacrebleu',
     'p_sacrebleu_here': "p by sacrebleu's rule, here", 'p': 'p (two-sided)', 'hala_translate': 'hala translate', 'engine': 'the bare engine',
-    'kept_without_spans': 'kept, sentences without spans', 'chrf_around': 'chrF++ of the text around',
+    'train': 'training, tokens/s', 'generate': 'generating, tokens/s', 'by_reference_off_percent': 'by reference, off by (per cent)',
+    'calibrated_off_percent': 'calibrated, off by (per cent)', 'kept_without_spans': 'kept, sentences without spans',
+    'chrf_around': 'chrF++ of the text around',
     'chrf_same_rows_without': 'chrF++ of the same sentences alone'}
+SHARED = {'same_masks', 'caught', 'caught_all', 'clean_rejected', 'exact', 'kept', 'kept_without_spans', 'intact'}    # shares, read as per cent
+TITLES = {    # file of docs/results -> its heading
+    'bench-text': 'Spans, checks, duplicates and contamination', 'engines': 'vLLM beside transformers', 'fp8': 'FP8 over several teachers',
+    'judge': 'Judges and checks on errors that were planted', 'metrics': 'The paired bootstrap beside that of sacrebleu', 'plan': 'A plan beside its run',
+    'plan-reference': 'The run that plans start from', 'teacher': 'The teacher beside its translator',
+    'translator': 'Spans in a translation, and what hala translate costs'}
 VERSIONS = {'python', 'numpy', 'sacrebleu', 'threads'}    # they stand in the file, for who measures again
+
+
+def percent(found):
+    "Shares as one reads them."
+    return {k: percent(v) for k, v in found.items()} if isinstance(found, dict) else f'{100*found:.4g} %'
 
 
 def worded(found):
@@ -457,7 +484,7 @@ def worded(found):
     if {'delta', 'low', 'high'} <= found.keys():
         ends = {k: found[k] for k in ('low', 'high')}
         found = {k: v if k != 'delta' else {'value': v, **ends} for k, v in found.items() if k not in ends}
-    return {LABELS.get(k, k).replace('_', ' '): worded(v) for k, v in found.items() if k not in VERSIONS}
+    return {LABELS.get(k, k).replace('_', ' '): percent(v) if k in SHARED else worded(v) for k, v in found.items() if k not in VERSIONS}
 
 
 def single(value): return not isinstance(value, (dict, list)) or (isinstance(value, dict) and {'value', 'low', 'high'} <= value.keys())

@@ -186,6 +186,24 @@ def test_measurements_are_told_in_words(pages, site):
     assert f'{teacher["delta"]:.4g} ({teacher["low"]:.4g} to {teacher["high"]:.4g})' in cells, 'an interval stands beside its figure'
 
 
+def test_the_results_page_reads_by_itself(pages, site):
+    "Headings in words, shares as per cent, figures with their unit and no full stop, folded tables that say what they hold, arms of another recording."
+    root = pages[site/'results.html']
+    text = root.text_content().replace('\xa0', ' ')
+    cells = [c.text_content().replace('\xa0', ' ') for c in root.xpath('//table[contains(@class, "results")]//td')]
+    assert not [c for c in cells if re.fullmatch(r'[\d,]+\.', c)]
+    assert {'training, tokens/s', 'generating, tokens/s'} <= set(cells) and not {'train', 'generate'} & set(cells)
+    assert cells[cells.index('caught, all kinds together') + 1].endswith('%') and cells[cells.index('texts with the same spans') + 1].endswith('%')
+    heads = [h.text_content().rstrip('#') for h in root.xpath('//h3')]
+    assert not {p.stem for p in (ROOT/'docs/results').glob('*.json')} & set(heads)
+    assert text.count('Was the plan right?') == 1
+    folded = [s.text_content() for s in root.xpath('//summary')]
+    assert folded and not [s for s in folded if re.fullmatch(r'\d+ rows', s)]
+    arms, run = (json.loads((ROOT/f'docs/results/{name}.json').read_text(encoding='utf-8')) for name in ('arms-tiny-1M', 'tiny-1M'))
+    main = next(r for r in arms['runs'] if r['arm'] == 'main')['S']['value']
+    assert ('an earlier 02' in text) == (abs(main - run['tuned_ar_acc']) > 1e-4)
+
+
 def test_numbers_end_and_words_begin_below_each_other(pages, site):
     for page, root in pages.items():
         for table in root.xpath('//table[contains(@class, "results") or contains(@class, "dataframe")]'):
