@@ -223,6 +223,8 @@ def code(cell, said):
     if said.get('echo') == 'false': tags.append('remove-input')
     elif said.get('code-fold') == 'true' or text.count('\n') >= (5 if only_imports(text) else LONG): tags.append('hide-input')
     if said.get('output') == 'false': tags.append('remove-output')
+    texts = [''.join(o.get('data', {}).get('text/plain') or o.get('text', '')) for o in cell.get('outputs', [])]
+    if any(texts) and not any(map(aligned, texts)): tags.append('wrap-output')
     names, length = re.findall(r'^(?:def|class) (\w+)', text, re.M), text.count('\n') + 1
     what = (', '.join(names) if len(names) < 5 else f'{names[0]} to {names[-1]}') or ('imports' if only_imports(text) else 'code')
     what += f' ({length} lines)'
@@ -232,6 +234,11 @@ def code(cell, said):
         mystnb['image'] = {'alt': said['fig-alt']}
     metadata = {'tags': tags, 'mystnb': mystnb}
     return nbformat.v4.new_code_cell(text, metadata=metadata, outputs=[nbformat.from_dict(settled(o)) for o in cell.get('outputs', [])])
+
+
+def aligned(text):
+    "Whether letters of a text stand below each other: it has columns."
+    return sum(bool(re.search(r'\S {2,}\S', line)) for line in text.splitlines()) > 1
 
 
 NUMBER = re.compile(r'(< )?[-+−]?\d[\d,]*\.?\d*(e[-+]?\d+)?( %)?( \(.*\))?|nan|yes|no|[·-]|')

@@ -348,6 +348,21 @@ def test_a_long_name_leaves_room_for_its_neighbours(site, pages):
 
 
 @needs_chromium
+def test_a_line_of_an_output_goes_on_below_and_a_table_of_letters_does_not(site):
+    from pages import aligned
+    assert aligned('a    b\n1    2') and not aligned('chrf 86 against 86.19\n  yes') and not aligned("Counter({'a':  1})")
+    with browser.served(site) as address, browser.Browser() as b:
+        b.size(1280)
+        outputs = "[...document.querySelectorAll('div.cell_output pre')].filter(e => e.checkVisibility())"
+        for page, line in (('01_compress', 'one-sided'), ('core/world', 'Counter(')):
+            b.open(f'{address}/{page}.html')
+            found = b.evaluate(f"{outputs}.filter(e => e.textContent.includes('{line}')).map(e => e.scrollWidth - e.clientWidth)")
+            assert found and max(found) < 2, page
+        b.open(f'{address}/core/arms.html')
+        assert 'pre' in b.evaluate(f"{outputs}.filter(e => e.textContent.includes('chrF++, n=8')).map(e => getComputedStyle(e).whiteSpace)")
+
+
+@needs_chromium
 def test_formulas_are_set_in_a_font_for_formulas(site):
     with browser.served(site) as address, browser.Browser() as b:
         b.open(f'{address}/core/metrics.html')
