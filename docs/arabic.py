@@ -1,5 +1,7 @@
 "Arabic right to left wherever it stands: in running text, tables, outputs, code and menus."
 import re
+from itertools import groupby
+from operator import itemgetter
 
 from lxml import html
 
@@ -9,6 +11,7 @@ RUN = re.compile(rf'[{LETTERS}](?:[^A-Za-z{{}}\[\]<>"\'`,;|=\n\\]*[{LETTERS}\u06
 BLOCKS = ('article', 'p', 'li', 'td', 'th', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'dt', 'dd', 'blockquote', 'figcaption')
 LEFT = ('pre', 'code', 'math')    # read from the left also on an Arabic page
 STRING = {'s1', 's2', 's', 'sa', 'si', 'se'}    # what Pygments calls the parts of a string
+JSON = re.compile(r"""['"]+\s*\[?\{\\?["']""")    # its brackets and names are read from the left, whatever language its values have
 LEAVE = {'script', 'style', 'title', 'textarea', 'svg', 'math', 'option'}
 
 
@@ -39,21 +42,30 @@ def insert(parent, position, parts):
 
 
 def strings(pre):
-    "Each string of code that is mostly Arabic, quotes and placeholders in it too, into one span that runs from right to left."
-    group = []
+    "Each string of code that is mostly Arabic, its quotes and placeholders in it too, into one span that runs from right to left."
+    group, depth = [], 0    # (token, whether it is code: a placeholder with all it holds, or an escape); braces that are open
     for token in [*pre.iter('span'), None]:
-        follows = group and token is not None and token.getprevious() is group[-1] and not group[-1].tail
-        if token is not None and token.get('class') in STRING and (not group or follows): group.append(token)
-        else:
-            if group and mostly(''.join(t.text or '' for t in group)): wrap(group)
-            group = [token] if token is not None and token.get('class') in STRING else []
+        kind = None if token is None else token.get('class')
+        last = group[-1][0] if group else None
+        if not (depth or kind in STRING) or last is None or token is None or token.getprevious() is not last or (last.tail and not depth):
+            wrap(group)
+            group, depth = [], 0
+            if kind not in STRING: continue
+        group.append((token, depth > 0 or kind in ('si', 'se')))
+        if kind == 'si': depth = max(0, depth + token.text_content().count('{') - token.text_content().count('}'))
 
 
-def wrap(tokens):
-    span = html.Element('span', lang='ar', dir='rtl')
+def wrap(group):
+    "One string of code as it is read: Arabic from the right, and what is code in it from the left; the letter before its quotes stays outside."
+    if group and group[0][0].get('class') == 'sa': group = group[1:]
+    said = ''.join(token.text_content() for token, code in group if not code)
+    if not mostly(said) or JSON.match(said): return
+    tokens, span = [token for token, _ in group], html.Element('span', lang='ar', dir='rtl')
     span.tail, tokens[-1].tail = tokens[-1].tail, None
     tokens[0].addprevious(span)
-    span.extend(tokens)
+    for code, part in groupby(group, key=itemgetter(1)):
+        if code: span.append(html.Element('span', dir='ltr'))
+        (span[-1] if code else span).extend([token for token, _ in part])
 
 
 def walk(element, right=False):    # right: what stands around it runs from right to left already, and needs no more marks

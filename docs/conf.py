@@ -68,12 +68,18 @@ def mathml(translator, node):
     raise nodes.SkipNode
 
 
+def breakable(page):
+    "A long name in a table may go on below behind each of its parts, and leaves room for its neighbours."
+    def parts(name): return re.sub(r'(?<=[,{=/._])(?=\w)', '<wbr>', name[0])
+    return re.sub(r'<td>.*?</td>', lambda cell: re.sub(r'(?<=<span class="pre">)[^<]{18,}', parts, cell[0]), page, flags=re.S)
+
+
 def finish(app, error):
     "Mark the Arabic in every page that was written; take out the theme's own template, which it copies beside its scripts."
     from arabic import mark
     if not error:
         (Path(app.outdir)/'_static/webpack-macros.html').unlink()
-        for page in Path(app.outdir).rglob('*.html'): page.write_text(mark(page.read_text(encoding='utf-8')), encoding='utf-8')
+        for page in Path(app.outdir).rglob('*.html'): page.write_text(mark(breakable(page.read_text(encoding='utf-8'))), encoding='utf-8')
 
 
 def setup(app):

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+from dataclasses import is_dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Site:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding='utf-8')
 
-    def link(self, target, folder, page):
+    def link(self, target, folder, page, copy=False):    # copy: for the Markdown copy of the page, beside what Sphinx writes
         "A link as it stands in a file of `folder`, as one that holds on `page`."
         path, mark, anchor = target.partition('#')
         at = (folder/path).resolve()
@@ -74,10 +75,13 @@ class Site:
         inside = at.relative_to(root).as_posix()
         if inside in TEXTS: there = TEXTS[inside]
         elif nbs in at.parents: there = at.relative_to(nbs).as_posix()
-        else: there = f'files/{inside}'
-        if at.suffix != '.ipynb' and inside not in TEXTS:
-            (self.src/there).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(at, self.src/there)
+        else: there = f'{"source" if copy else "files"}/{inside}'    # of files/ Sphinx takes only what its own pages link to
+        if at.suffix == '.ipynb' or inside in TEXTS:
+            if copy: there = there.removesuffix('.ipynb') + '.md' if there.endswith('.ipynb') else there.removesuffix('.md') + '.html'
+        else:
+            held = (self.extra if copy else self.src)/there
+            held.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(at, held)
         return os.path.relpath(there, Path(page).parent) + mark + anchor
 
     def prose(self, text, folder, page, module=None):
@@ -86,7 +90,7 @@ class Site:
             hits = self.symbols.get(match[1], [])
             own = [h for h in hits if h == f'{module}.{match[1]}']
             # a plain word may mean something else than a function of another module that is called so
-            hit = own or (hits if len(hits) == 1 and re.search('[A-Z_]', match[1]) else [])
+            hit = [] if match[1] == 'hala' else own or (hits if len(hits) == 1 and re.search('[A-Z_]', match[1]) else [])    # the package, a name on the hub
             return f'{{py:obj}}`{match[1]} <{hit[0]}>`' if hit and '._' not in hit[0] else match[0]
         text = CALLOUT.sub(lambda m: f':::{{{m[1]}}}\n{m[2]}\n:::', text)
         text = LINK.sub(lambda m: m[1] + self.link(m[2], folder, page) + m[3], text)
@@ -111,7 +115,7 @@ class Site:
         nb = nbformat.v4.new_notebook(cells=cells, metadata=python)
         for n, cell in enumerate(nb.cells): cell['id'] = f'c{n}'
         self.write(f'{page}.ipynb', nbformat.writes(nb))
-        self.write(f'{page}.md', plain(self.pages[page]), self.extra)
+        self.write(f'{page}.md', plain(self.pages[page], lambda m: m[1] + self.link(m[2], folder, page, copy=True) + m[3]), self.extra)
 
     def sections(self):
         "Section -> its pages."
@@ -149,7 +153,7 @@ class Site:
 
     def results(self):
         "docs/results/*.json, a table for each family; nobody types a figure."
-        files = sorted((root/'docs/results').glob('*.json'))
+        files = sorted((root/'docs/results').glob('*.json'), key=lambda p: p.stem)
         recorded = {p: json.loads(p.read_text(encoding='utf-8')) for p in files}
         recorded = {p: r for p, r in recorded.items() if not r.get('of', '').startswith('probe ')}    # the tests' family: eight questions say nothing
         runs = [r for r in recorded.values() if {'family', 'size'} <= r.keys()]
@@ -163,7 +167,7 @@ class Site:
                            'Shares of right answers with their intervals; '
                            'chance is 25 %. S: facts that the Arabic text holds; H: facts that only the base has read, in English; '
                            'N: facts that no text holds; spoken: free answers that are exactly right; letters: answered by a letter. '
-                           'stopped100 is tuned on the corpus of a translator that was stopped after 100 steps.']
+                           'stopped100 is tuned on the corpus of a translator that was stopped after 100 steps.' + earlier(runs, arms.values())]
         for found in arms.values():
             parts += [f'### {found["of"]}: {found["arms"]}', lines_table(arms_lines(found['runs'])), arm_differences(found['comparisons']),
                       arm_translators(found.get('translations', []))]
@@ -172,18 +176,18 @@ class Site:
         for path, found in recorded.items():
             if found in runs or path in arms: continue
             if {'rows', 'hala', 'load'} <= found.keys(): parts.append(many_rows(found))
-            else: parts += [f'### {path.stem}', *self.bench(path.stem.removeprefix('bench-'), found)]
+            else: parts += [f'### {TITLES.get(path.stem, path.stem)}', *self.bench(path.stem.removeprefix('bench-'), found)]
         parts.append('The same as JSON: ' + ', '.join(f"[{p.name}]({self.link(p.name, p.parent, 'results')})" for p in recorded) + '.')
         self.write('results.md', tight('\n\n'.join(parts)) + '\n')
 
     def bench(self, name, found):
         "A measurement: what its program says of itself, every figure, and the machine."
-        program = root/f'bench/{name.partition("-")[0]}.py'
+        program = root/f'bench/{name}.py'    # what a program writes besides is told by its `what`
         told = ast.get_docstring(ast.parse(program.read_text(encoding='utf-8'))) or '' if program.is_file() else ''
         said = [part if part.startswith('    ') else prose_line(part) for part in told.split('\n\n') if part]    # what is indented is code
         where, what = found.pop('machine', None), found.pop('what', None)
         if what: said.append(prose_line(f'{what[0].upper()}{what[1:]}.'))
-        return [*said, *measured(worded(found)), *([machine(dict(size=name, machines=[where]))] if where else [])]
+        return [*said, *measured(worded(found)), *([machine(dict(size='Measured on', machines=[where]))] if where else [])]
 
     def texts(self):
         for name, page in TEXTS.items():
@@ -219,6 +223,8 @@ def code(cell, said):
     if said.get('echo') == 'false': tags.append('remove-input')
     elif said.get('code-fold') == 'true' or text.count('\n') >= (5 if only_imports(text) else LONG): tags.append('hide-input')
     if said.get('output') == 'false': tags.append('remove-output')
+    texts = [''.join(o.get('data', {}).get('text/plain') or o.get('text', '')) for o in cell.get('outputs', [])]
+    if any(texts) and not any(map(aligned, texts)): tags.append('wrap-output')
     names, length = re.findall(r'^(?:def|class) (\w+)', text, re.M), text.count('\n') + 1
     what = (', '.join(names) if len(names) < 5 else f'{names[0]} to {names[-1]}') or ('imports' if only_imports(text) else 'code')
     what += f' ({length} lines)'
@@ -228,6 +234,11 @@ def code(cell, said):
         mystnb['image'] = {'alt': said['fig-alt']}
     metadata = {'tags': tags, 'mystnb': mystnb}
     return nbformat.v4.new_code_cell(text, metadata=metadata, outputs=[nbformat.from_dict(settled(o)) for o in cell.get('outputs', [])])
+
+
+def aligned(text):
+    "Whether letters of a text stand below each other: it has columns."
+    return sum(bool(re.search(r'\S {2,}\S', line)) for line in text.splitlines()) > 1
 
 
 NUMBER = re.compile(r'(< )?[-+−]?\d[\d,]*\.?\d*(e[-+]?\d+)?( %)?( \(.*\))?|nan|yes|no|[·-]|')
@@ -256,12 +267,12 @@ def settled(output):
     return output | {'data': output['data'] | {'text/html': ''.join(tostring(child, encoding='unicode') for child in page)}}
 
 
-def plain(nb):
+def plain(nb, link):    # link: from a match of LINK to the link as it holds there
     "A notebook as Markdown: text, code, text outputs, and what a figure shows in words."
     parts = []
     for cell in nb.cells:
         said = directives(cell) if cell.cell_type == 'code' else {}
-        if cell.cell_type == 'markdown': parts.append(cell.source)
+        if cell.cell_type == 'markdown': parts.append(LINK.sub(link, cell.source))
         elif cell.cell_type == 'code' and not said.keys() & {'default_exp', 'hide'}:
             if said.get('echo') != 'false': parts.append('```python\n' + re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip('\n') + '\n```')
             for o in cell.get('outputs', []):
@@ -286,14 +297,34 @@ def prose_line(text):
 def kind_of(annotation):
     "A type as one writes it."
     if annotation in (inspect.Parameter.empty, None, type(None)): return ''
-    return f'`{annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None) or annotation}`'.replace('|', '\\|')
+    annotation = getattr(annotation, '__forward_arg__', annotation)    # of a named tuple
+    return f'`{annotation if isinstance(annotation, str) else getattr(annotation, "__name__", None) or annotation}`'
+
+
+def written(cls):
+    "Field -> the comment behind it, of a class that lists its fields; those of the classes it builds on too."
+    own = [c for c in reversed(cls.__mro__) if c.__module__.split('.')[0] == 'hala']
+    return {m[1]: m[2] for c in own for m in re.finditer(r'^    (\w+) *:[^#\n]*# *(.+)$', inspect.getsource(c), re.M)}
+
+
+def arguments(obj):
+    "Name -> annotation, default, comment and kind of what a function or class is called with, and what it returns."
+    if not inspect.isclass(obj): return docments(obj, full=True, returns=True)
+    if issubclass(obj, BaseException): return {}    # raised by hala, with a message
+    if issubclass(obj, tuple):
+        kinds, defaults = inspect.get_annotations(obj), obj._field_defaults
+        return {n: {'anno': kinds[n], 'default': defaults.get(n, inspect.Parameter.empty), 'docment': written(obj).get(n)} for n in obj._fields}
+    found = docments(obj, full=True, returns=True)
+    behind = written(obj) if is_dataclass(obj) else {}
+    return {n: said | {'docment': said['docment'] or behind.get(n)} for n, said in found.items()}
 
 
 def described(obj, full, known, depth=3):    # full: its name in the module; known: all names there
-    "A function, class or method: signature, docstring, a table of its docments, and what a class can do."
+    "A function, class, method or property: signature, docstring, a table of its docments, and what a class can do."
+    held, obj = obj, getattr(obj, 'fget', None) or getattr(obj, '__func__', obj)
     is_class = inspect.isclass(obj)
-    rows, returned, names = [], '', []
-    for name, said in docments(obj, full=True, returns=True).items():
+    rows, returned, names, bar = [], '', [], '\\|'
+    for name, said in arguments(obj).items():
         if name in ('self', 'cls'): continue
         if name == 'return': returned = ': '.join(t for t in (kind_of(said['anno']), prose_line(said['docment'])) if t)
         else:
@@ -301,18 +332,18 @@ def described(obj, full, known, depth=3):    # full: its name in the module; kno
             short = repr(default) if len(repr(default)) < 40 and not re.search('[|<`]', repr(default)) else '…'
             stars = {inspect.Parameter.VAR_POSITIONAL: '*', inspect.Parameter.VAR_KEYWORD: '**'}.get(said.get('kind'), '')
             names.append(stars + name + ('' if default is inspect.Parameter.empty else f'={short}'))
-            rows.append(f'| `{name}` | {kind_of(said["anno"])} | {prose_line(said["docment"])} |')
+            rows.append(f'| `{name}` | {kind_of(said["anno"]).replace("|", bar)} | {prose_line(said["docment"])} |')    # a bar ends a cell, in code too
     fence = '`'*(depth + 3)
-    parts = [f'{fence}{{py:{"class" if is_class else "function" if depth == 3 else "method"}}} {full}({", ".join(names)})\n']
+    what = 'property' if isinstance(held, property) else 'function' if depth == 3 else 'method'
+    if is_class: what = 'exception' if issubclass(obj, BaseException) else 'class'
+    parts = [f'{fence}{{py:{what}}} {full}' + ('' if what in ('property', 'exception') else f'({", ".join(names)})') + '\n']
     parts.append(prose_line(' '.join((inspect.getdoc(obj) or '').split())) if not (is_class and (obj.__doc__ or '').startswith(f'{obj.__name__}(')) else '')
     if rows: parts.append('| argument | type | what |\n|---|---|---|\n' + '\n'.join(rows))
-    if returned: parts.append(f'**Returns** {returned}')
+    if returned: parts.append(f'**{"Type" if what == "property" else "Returns"}** {returned}')
     if is_class:
         for method in known:
             owner, _, name = method.rpartition('.')
-            if owner == full and name in vars(obj) and not name.startswith('_'):
-                member = vars(obj)[name]
-                parts.append(described(getattr(member, 'fget', None) or getattr(member, '__func__', member), method, known, depth - 1))
+            if owner == full and name in vars(obj) and not name.startswith('_'): parts.append(described(vars(obj)[name], method, known, depth - 1))
     return '\n\n'.join(p for p in parts if p) + f'\n{fence}'
 
 
@@ -371,20 +402,32 @@ def trainings(runs):
     return lines_table([['run', 'trained', 'tokens', 'seconds', 'tokens a second'], *rows]) if rows else ''
 
 
-def lines_table(lines):
+def lines_table(lines, what=''):    # what: its rows are, where they are many and folded; else its heads say it
     "Lists of text, the first is the head, as a table that scrolls in its frame."
+    what = what or 'rows: ' + html.escape(', '.join(x for x in lines[0] if x))
     head, *rows = [[html.escape(str(x)) if len(str(x)) > 30 else html.escape(str(x)).replace(' ', '\u00a0') for x in line] for line in lines]
     if many := len(head) > 6: head, *rows = [[re.sub('(?<=,)\u00a0|\u00a0(?=\\()', ' ', x) for x in line] for line in (head, *rows)]    # intervals go below
     marks = [' class="value"' if n and numeric(column) else '' for n, column in enumerate(zip(*rows, strict=True))]
     def line(cells, name): return f'<tr>{"".join(f"<{name}{mark}>{x}</{name}>" for x, mark in zip(cells, marks, strict=True))}</tr>'
     body, top = ''.join(line(row, 'td') for row in rows), f'<thead>{line(head, "th")}</thead>' if any(head) else ''
     found = f'<div class="results-scroll"><table class="table results{" many" if many else ""}">{top}<tbody>{body}</tbody></table></div>'
-    return found if len(rows) <= LONG else f'<details><summary>{len(rows)} rows</summary>{found}</details>'
+    return found if len(rows) <= LONG else f'<details><summary>{len(rows)} {what}</summary>{found}</details>'
 
 
 def holm(c):
     "The p of a comparison, corrected for the length of its table."
     return f"{c['p_holm']:.2g}" if c['p_holm'] >= .001 else '< 0.001'
+
+
+def earlier(runs, arms):
+    "What is to be known of arms that were recorded with another product than that of the runs."
+    now = {f'{r["family"]} {r["size"]}': r for r in runs}
+    then = {of: main['S']['value'] for a in arms for main in a['runs'] if main['arm'] == 'main' and (of := a['of']) in now}
+    told = [f'{100*share:.1f} % of the questions on S in {of}, not {100*now[of]["tuned_ar_acc"]:.1f} %' for of, share in then.items()
+            if abs(share - now[of]['tuned_ar_acc']) > 1e-4]
+    if not told: return ''
+    before = ' Arms were recorded before the runs above ([changelog](changelog.md)), with the pairs and checks of an earlier 02'
+    return f'{before}: main, of the first seed, had {"; ".join(told)}.'
 
 
 def arm_translators(found):
@@ -397,7 +440,8 @@ def arm_differences(found):
     "Each arm against the product of its seed; p and the mark are corrected for the length of the table."
     lines = [[c['arm'], c['against'], TASKS[c['task']], f"{100*c['delta']:+.1f} ({100*c['low']:+.0f} to {100*c['high']:+.0f})", holm(c), c['mark']]
              for c in found]
-    return lines_table([['arm', 'against', 'facts', 'difference, points', 'p (McNemar, Holm)', ''], *lines]) if lines else ''
+    head = ['arm', 'against', 'facts', 'difference, points', 'p (McNemar, Holm)', '']
+    return lines_table([head, *lines], 'comparisons with the product of the same seed') if lines else ''
 
 
 def said(value):
@@ -405,6 +449,7 @@ def said(value):
     if isinstance(value, dict): return f'{said(value["value"])} ({said(value["low"])} to {said(value["high"])})'
     if isinstance(value, bool): return 'yes' if value else 'no'
     if isinstance(value, float) and 0 < abs(value) < 1e-9: return '0.0000'    # rounding of the last digits
+    if isinstance(value, float) and abs(value) >= 1000: return f'{value:,.0f}'
     if isinstance(value, float): return f'{value:#.4g}' if abs(value) >= 10 else f'{value:.4g}'
     return '·' if value is None else f'{value:,}' if isinstance(value, int) else str(value)
 
@@ -412,7 +457,7 @@ def said(value):
 LABELS = {    # what a program of bench/ writes -> as one reads it; others have their own name, without its underscores
     'mb_per_s': 'MB/s', 'rows_per_s': 'rows/s', 'docs_per_s': 'documents/s', 'mwords_per_s': 'million words/s', 'tokens_per_s': 'tokens/s',
     're': "Python's re", 'ratio': 'ratio of the two', 'same_masks': 'texts with the same spans', 'caught_all': 'caught, all kinds together',
-    'clean_rejected': 'share of right rows rejected', 'clean_rejected_by': 'right rows rejected by it', 'duplicates_usual': 'duplicates, found the usual way',
+    'clean_rejected': 'right rows rejected', 'clean_rejected_by': 'right rows rejected by it', 'duplicates_usual': 'duplicates, found the usual way',
     'found_usual': 'found the usual way', 'a': 'FP8', 'b': 'float', 'delta': 'difference', 'low': 'difference at least', 'met': 'within the margin',
     'passed': 'teachers that passed', 'right': 'right pairs', 'check': 'best check', 'check_area': 'its area', 'hard': 'hard kind',
     'turns': 'measurements of each', 'words': 'words a sentence', 'characters': 'characters a sentence', 'hala_seconds': 'hala, seconds',
@@ -421,9 +466,22 @@ LABELS = {    # what a program of bench/ writes -> as one reads it; others have 
     'counting_seconds': 'of hala: counting, seconds', 'resampling_seconds': 'of hala: resampling, seconds', 'same_counts': 'equal counts',
     'score_difference': 'largest difference of a score', 'delta_difference': 'largest difference of a resampled delta', 'p_sacrebleu': 'p of sacrebleu',
     'p_sacrebleu_here': "p by sacrebleu's rule, here", 'p': 'p (two-sided)', 'hala_translate': 'hala translate', 'engine': 'the bare engine',
-    'kept_without_spans': 'kept, sentences without spans', 'chrf_around': 'chrF++ of the text around',
+    'train': 'training, tokens/s', 'generate': 'generating, tokens/s', 'by_reference_off_percent': 'by reference, off by (per cent)',
+    'calibrated_off_percent': 'calibrated, off by (per cent)', 'kept_without_spans': 'kept, sentences without spans',
+    'chrf_around': 'chrF++ of the text around',
     'chrf_same_rows_without': 'chrF++ of the same sentences alone'}
+SHARED = {'same_masks', 'caught', 'caught_all', 'clean_rejected', 'exact', 'kept', 'kept_without_spans', 'intact'}    # shares, read as per cent
+TITLES = {    # file of docs/results -> its heading
+    'bench-text': 'Spans, checks, duplicates and contamination', 'engines': 'vLLM beside transformers', 'fp8': 'FP8 over several teachers',
+    'judge': 'Judges and checks on errors that were planted', 'metrics': 'The paired bootstrap beside that of sacrebleu', 'plan': 'A plan beside its run',
+    'plan-reference': 'The run that plans start from', 'teacher': 'The teacher beside its translator',
+    'translator': 'Spans in a translation, and what hala translate costs'}
 VERSIONS = {'python', 'numpy', 'sacrebleu', 'threads'}    # they stand in the file, for who measures again
+
+
+def percent(found):
+    "Shares as one reads them."
+    return {k: percent(v) for k, v in found.items()} if isinstance(found, dict) else f'{100*found:.4g} %'
 
 
 def worded(found):
@@ -433,7 +491,7 @@ def worded(found):
     if {'delta', 'low', 'high'} <= found.keys():
         ends = {k: found[k] for k in ('low', 'high')}
         found = {k: v if k != 'delta' else {'value': v, **ends} for k, v in found.items() if k not in ends}
-    return {LABELS.get(k, k).replace('_', ' '): worded(v) for k, v in found.items() if k not in VERSIONS}
+    return {LABELS.get(k, k).replace('_', ' '): percent(v) if k in SHARED else worded(v) for k, v in found.items() if k not in VERSIONS}
 
 
 def single(value): return not isinstance(value, (dict, list)) or (isinstance(value, dict) and {'value', 'low', 'high'} <= value.keys())

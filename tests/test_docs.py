@@ -31,7 +31,11 @@ WRONG = f'''(() => {{
 
 # words of running text that end beyond the edge, where the page does not scroll
 CUT = '''[...document.querySelectorAll('article :is(p, li) code, article :is(h1, h2, h3)')]
-    .filter(e => e.getClientRects().length && !e.closest('table') && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.textContent.slice(0, 60))'''
+    .filter(e => e.getClientRects().length && !e.closest('table') && e.getBoundingClientRect().right > innerWidth + 1)
+    .concat([...document.querySelectorAll('article :is(h1, h2, h3), .prev-next-area a')].filter(e => e.scrollWidth > e.clientWidth + 1))
+    .concat([...document.querySelectorAll('table.indextable td a')].filter(a => {
+        const cell = a.closest('td').getBoundingClientRect(), box = a.getBoundingClientRect(); return box.right > cell.right + 1 || box.right > innerWidth + 1;
+    })).map(e => e.textContent.trim().slice(0, 60))'''
 
 
 @pytest.fixture(scope='session')
@@ -89,6 +93,15 @@ def test_every_link_and_anchor(site, pages):
     assert not broken
 
 
+def test_every_link_of_the_markdown_copies(site):
+    "What llms.txt leads to leads on: to copies of notebooks, to pages, to files."
+    copies = [p for p in site.rglob('*.md') if p.relative_to(site).parts[0] != 'source']    # source/ holds the repository's own
+    texts = [(p, re.sub(r'^```.*?^```', '', p.read_text(encoding='utf-8'), flags=re.M | re.S)) for p in copies]
+    links = [(p, link) for p, text in texts for link in re.findall(r'\]\((?![a-z]+:|#)([^)\s]+)\)', text)]
+    assert len(links) > 50 and not [(p.name, link) for p, link in links if link.partition('#')[0].endswith('.ipynb')]
+    assert not [(p.relative_to(site).as_posix(), link) for p, link in links if not (p.parent/link.partition('#')[0]).is_file()]
+
+
 def test_every_figure_has_words(site, pages):
     wordless = {(page.relative_to(site).as_posix(), said) for page, root in pages.items() for image in root.xpath("//img[not(contains(@class, 'toggler'))]")
                 if ' ' not in (said := image.get('alt') or '') or re.search(r'[/\\]|\.(svg|png)\b', said)}
@@ -123,6 +136,23 @@ def test_api_has_the_docments(pages, site):
     assert pages[site/'api/hala.merge.html'].xpath('//*[@id="hala.merge.arc"]')
 
 
+def test_api_lists_what_a_class_is_made_of(pages, site):
+    "Fields of named tuples with their comments, those that a recipe inherits too; exceptions and properties are not called; types as one writes them."
+    def text(module): return ' '.join(pages[site/f'api/hala.{module}.html'].text_content().split())
+    def signature(module, name):
+        (found,) = pages[site/f'api/hala.{module}.html'].xpath(f'//dt[@id="hala.{module}.{name}"]')
+        return ''.join(found.text_content().split()).rstrip('#')
+    kinds = '//dl[@class="py class" or @class="py exception"]/dt'
+    classes = [c.text_content() for p, page in pages.items() if p.parent.name == 'api' for c in page.xpath(kinds)]
+    assert len(classes) > 40 and not [c for c in classes if '*args' in c]
+    assert signature('core.text', 'Piece') == 'classhala.core.text.Piece(before,body,after,spans=())'
+    assert 'what the marks in the body stand for' in text('core.text')
+    assert text('core.recipe').count('passes over the training rows') == 3, 'Training, Translator, Sft'
+    assert signature('core.store', 'Held') == 'exceptionhala.core.store.Held'
+    assert signature('core.metrics', 'NonInferiority.met') == 'propertymet'
+    assert not [p.name for p, page in pages.items() if p.parent.name == 'api' and re.search(r'\w \\\||ForwardRef', page.text_content())]
+
+
 def test_long_code_is_folded_and_short_code_is_not(pages, site):
     for page, root in pages.items():
         for cell in root.xpath('//div[contains(@class, "cell_input")]'):
@@ -154,6 +184,24 @@ def test_measurements_are_told_in_words(pages, site):
     assert {'hala, MB/s', "Python's re, MB/s", 'within the margin', 'best check'} <= set(cells)
     teacher = json.loads((ROOT/'docs/results/teacher.json').read_text(encoding='utf-8'))['sets'][0]
     assert f'{teacher["delta"]:.4g} ({teacher["low"]:.4g} to {teacher["high"]:.4g})' in cells, 'an interval stands beside its figure'
+
+
+def test_the_results_page_reads_by_itself(pages, site):
+    "Headings in words, shares as per cent, figures with their unit and no full stop, folded tables that say what they hold, arms of another recording."
+    root = pages[site/'results.html']
+    text = root.text_content().replace('\xa0', ' ')
+    cells = [c.text_content().replace('\xa0', ' ') for c in root.xpath('//table[contains(@class, "results")]//td')]
+    assert not [c for c in cells if re.fullmatch(r'[\d,]+\.', c)]
+    assert {'training, tokens/s', 'generating, tokens/s'} <= set(cells) and not {'train', 'generate'} & set(cells)
+    assert cells[cells.index('caught, all kinds together') + 1].endswith('%') and cells[cells.index('texts with the same spans') + 1].endswith('%')
+    heads = [h.text_content().rstrip('#') for h in root.xpath('//h3')]
+    assert not {p.stem for p in (ROOT/'docs/results').glob('*.json')} & set(heads)
+    assert text.count('Was the plan right?') == 1
+    folded = [s.text_content() for s in root.xpath('//summary')]
+    assert folded and not [s for s in folded if re.fullmatch(r'\d+ rows', s)]
+    arms, run = (json.loads((ROOT/f'docs/results/{name}.json').read_text(encoding='utf-8')) for name in ('arms-tiny-1M', 'tiny-1M'))
+    main = next(r for r in arms['runs'] if r['arm'] == 'main')['S']['value']
+    assert ('an earlier 02' in text) == (abs(main - run['tuned_ar_acc']) > 1e-4)
 
 
 def test_numbers_end_and_words_begin_below_each_other(pages, site):
@@ -207,6 +255,21 @@ def test_a_string_of_code_runs_from_right_to_left_as_a_whole():
     marked = html.document_fromstring(mark(f'<body><pre>({english}, {tokens}, 1)</pre></body>'))
     assert [s.text_content() for s in marked.xpath('//pre/span[@dir="rtl"]')] == ["'ما عملة {a}؟'"]
     assert marked.xpath('//pre')[0].text_content() == "('What is this?', 'ما عملة {a}؟', 1)", 'what is copied is the code'
+
+
+def test_code_within_an_arabic_string_runs_from_left_to_right():
+    "An f-string goes on behind its placeholders; its letter stands outside; placeholders, escapes and JSON are read as code is."
+    from arabic import mark
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+    code = """print(arabic=f'مدينة {n}', head=f'السياق:\\n{row["Context"]} ثم {x + 1:,}', json='{"id": "eg", "question": "ما عملة مصر؟"}', en=f'a {x}')"""
+    marked = html.document_fromstring(mark(f'<body>{highlight(code, PythonLexer(), HtmlFormatter())}</body>'))
+    assert marked.xpath('//pre')[0].text_content().strip() == code, 'what is copied is the code'
+    strings = marked.xpath('//pre/span[@dir="rtl"]')
+    assert [s.text_content() for s in strings] == ["'مدينة {n}'", """'السياق:\\n{row["Context"]} ثم {x + 1:,}'"""]
+    assert [[c.text_content() for c in s.xpath('.//span[@dir="ltr"]')] for s in strings] == [['{n}'], ['\\n{row["Context"]}', '{x + 1:,}']]
+    assert [s.get('dir') for s in marked.xpath('//pre/span[starts-with(., "\'{")]')] == [None], 'JSON'
 
 
 def test_code_in_arabic_runs_from_right_to_left_as_a_whole():
@@ -268,6 +331,56 @@ def test_no_line_of_code_is_cut_at_a_desk(site):
             cut = b.evaluate("""[...document.querySelectorAll('div.cell_input div.highlight pre, section > div div.highlight pre')]
                 .filter(e => e.checkVisibility() && !e.closest('.cell_output') && e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 80))""")
             assert not cut, page
+
+
+@needs_chromium
+def test_a_long_name_leaves_room_for_its_neighbours(site, pages):
+    "The table of the family hala at a desk: field, value and source are seen side by side."
+    with browser.served(site) as address, browser.Browser() as b:
+        b.size(1280)
+        b.open(f'{address}/core/recipe.html')
+        table = "[...document.querySelectorAll('article table')].find(t => t.textContent.includes('release.namespace'))"
+        frame = f"({table}).closest('.pst-scrollable-table-container')"
+        assert b.evaluate(f'({frame}).scrollWidth <= ({frame}).clientWidth + 1')
+        assert b.evaluate(f'({table}).clientHeight') < 9500, 'the source has room for its words'
+    row = next(r for r in pages[site/'core/recipe.html'].xpath('//article//tr') if 'release.namespace' in r.text_content())
+    assert not row.xpath('.//a'), 'hala stands for a name on the hub there, not for the function'
+
+
+@needs_chromium
+def test_a_line_of_an_output_goes_on_below_and_a_table_of_letters_does_not(site):
+    from pages import aligned
+    assert aligned('a    b\n1    2') and not aligned('chrf 86 against 86.19\n  yes') and not aligned("Counter({'a':  1})")
+    with browser.served(site) as address, browser.Browser() as b:
+        b.size(1280)
+        outputs = "[...document.querySelectorAll('div.cell_output pre')].filter(e => e.checkVisibility())"
+        for page, line in (('01_compress', 'one-sided'), ('core/world', 'Counter(')):
+            b.open(f'{address}/{page}.html')
+            found = b.evaluate(f"{outputs}.filter(e => e.textContent.includes('{line}')).map(e => e.scrollWidth - e.clientWidth)")
+            assert found and max(found) < 2, page
+        b.open(f'{address}/core/arms.html')
+        assert 'pre' in b.evaluate(f"{outputs}.filter(e => e.textContent.includes('chrF++, n=8')).map(e => getComputedStyle(e).whiteSpace)")
+
+
+@needs_chromium
+def test_formulas_are_set_in_a_font_for_formulas(site):
+    with browser.served(site) as address, browser.Browser() as b:
+        b.open(f'{address}/core/metrics.html')
+        assert b.evaluate("[...document.querySelectorAll('math')].every(m => /^.?Cambria Math.*math$/.test(getComputedStyle(m).fontFamily))")
+
+
+@needs_chromium
+def test_an_option_stays_in_one_piece(site, pages):
+    with browser.served(site) as address, browser.Browser() as b:
+        b.size(1280)
+        for page in pages:
+            if not re.search('<span class="pre">-', page.read_text(encoding='utf-8')): continue
+            b.open(f'{address}/{page.relative_to(site).as_posix()}')
+            assert not b.evaluate("""[...document.querySelectorAll('article :is(p, li) code:not(td *) span.pre')].filter(e => {
+                if (!e.textContent.startsWith('-') || e.textContent.length > 40 || !e.checkVisibility()) return false;
+                const range = document.createRange(); range.selectNodeContents(e);
+                return new Set([...range.getClientRects()].map(r => r.top)).size > 1;
+            }).map(e => e.textContent)"""), page.name
 
 
 @needs_chromium
