@@ -156,7 +156,7 @@ def test_policy_and_unique(model, capsys):
     same = [dict(role='system', content='Be kind.'), dict(role='user', content=PAIRS[q]), dict(role='assistant', content=PAIRS[a])]
     assert read_tables(model/'out.jsonl') == [dict(messages=same)]
     (model/'out.jsonl').unlink()
-    with pytest.raises(SystemExit, match='write ROLE=HOW'): translate(model, '--policy', 'system=shout')
+    with pytest.raises(SystemExit, match='write WHAT=HOW'): translate(model, '--policy', 'system=shout')
     write_table(model/'p.jsonl', [dict(id=n, en=e, ar=PAIRS[k]) for n, (e, k) in enumerate(((q, q), (q.upper(), q), (list(PAIRS)[2],)*2))])
     main(['check', str(model/'p.jsonl'), '--unique', '.8', '--keep', str(model/'k.jsonl')])
     assert [r['id'] for r in read_tables(model/'k.jsonl')] == [0, 2] and 'rejected: duplicate' in capsys.readouterr().out
