@@ -445,10 +445,10 @@ def checked(record:dict, source:tuple, target:tuple, # a pair; the columns of it
     for a, b, why in ((source, target, 'empty'), (target, source, 'no source')):
         if any(record.get(y) is None and record.get(x) is not None for x, y in zip(a, b)): return why
     pairs, why = side_by_side((record, source), (record, target), policy)
-    why = why or next((why for pair in pairs for x in pair if (why := unreadable(x))), None) or why_not(pairs, 'stop', keep)
+    why = why or next((why for pair in pairs for x in pair if (why := unreadable(x))), None)
     if why: return why
     if any(y.strip() and not x.strip() for x, y in pairs): return 'no source'
-    return why_untrue(pairs) if any(x.strip() for x, _ in pairs) else 'no text'
+    return why_not(pairs, 'stop', keep) or why_untrue(pairs) if any(x.strip() for x, _ in pairs) else 'no text'
 
 def do_check(a # parsed arguments
             )->None:
