@@ -38,10 +38,10 @@ def kernel_of(run):
 
 def begun(run, home, pattern='*.part/*'):
     "Wait until a stage is being made."
-    for _ in range(1200):
+    for _ in range(6000):
         if list(home.glob(pattern)): return
         if run.poll() is not None: pytest.fail(f'the run ended: {run.stdout.read()}')
-        time.sleep(.1)
+        time.sleep(.02)
     pytest.fail(f'nothing in {home}')
 
 
@@ -54,12 +54,15 @@ def test_stopped_within_seconds_and_goes_on(copied, number, artifact, processes)
         home, stage = made(copied, 'text').parents[1]/('probe' if artifact > '05' else '')/artifact, artifact[:2]
         more = ('--processes', '2') if processes == 2 else ()
         run = begin(copied, '--from', stage, '--to', stage, '--name', 'b', *more)
-        mark = kernel_of(run).environ()[MARK]  # before the stage has begun, for this one is short
+        kernel = kernel_of(run)  # before the stage has begun, for this one is short
         begun(run, home, '*.part/checkpoints/checkpoint-*/whole' if processes == 2 else f'*.part/{sign}')
+        kernel.suspend()  # to count who is there takes as long as the rest of the stage
+        mark = kernel.environ()[MARK]
         family = started(mark)
         assert len(family) >= (4 if processes == 2 else 1)  # a kernel; and a launcher with two workers
         start = time.monotonic()
         run.send_signal(number)
+        kernel.resume()
         said = run.communicate(timeout=60)[0]
         took = time.monotonic() - start
         if run.returncode: break

@@ -137,8 +137,9 @@ RECIPES = [r, replace(r, size='own', sources=replace(r.sources, instructions=one
                           env={**os.environ, 'HALA_RECIPES': str(tmp_path/'own.py'), 'PYTHONPATH': str(ROOT)})
     assert done.returncode == 0 and 'the hook hears' in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
     assert not [p for p in tmp_path.rglob('*') if 'zqxw' in p.name]
-    read = read_rows(text/'instructions.parquet')
-    assert [r['messages_source'][0]['content'] for r in read] == HOSTILE
+    read, lost = read_rows(text/'instructions.parquet'), [r for r in read_rows(text/'rejects.parquet') if not r['messages']]
+    assert [r['messages_source'][0]['content'] for r in read] == HOSTILE[:-1]
+    assert {(r['messages_source'][0]['content'], r['reason']) for r in lost} == {(HOSTILE[-1], 'control characters')}
     made_of = [r for f in (tmp_path/'r/probe/04_corpus').rglob('*.parquet') for r in read_rows(f)]
     assert {r['id'] for r in made_of} == {r['id'] for r in read}
 
