@@ -8,8 +8,11 @@ from fastcore.test import test_eq as same
 
 from hala.bilingual import LABEL
 from hala.core.quality import (
+    CHECKS,
     MOST,
+    ORDINARY,
     REQUEST,
+    SILENT,
     apart,
     contaminated,
     contaminated_rows,
@@ -18,6 +21,7 @@ from hala.core.quality import (
     leaders,
     measure,
     near_duplicates,
+    pair,
     repeated,
     sketch,
     word_hashes,
@@ -37,6 +41,18 @@ def test_planted_defects():
     missed = {name: n[None]/n.total() for name, n in found.items() if n[None] > .01*n.total()}
     assert not missed, missed
     assert 1-clean[None]/clean.total() <= .005, clean
+
+
+def test_silent_checks_find_nothing_in_ordinary_texts():
+    "They are not asked there, which must change no verdict."
+    r, signs = random.Random(4), [chr(n) for n in range(0x20, 0x700)] + list('؟،؛…”»\ufeff\u200f\ufefb')
+    ordinary = [c for c in signs if ORDINARY.fullmatch('ا'+c)]
+    assert 50 < len(ordinary) < 80
+    for _ in range(3_000):
+        source, target = (''.join(r.choices(some, k=r.randint(1, 40))) for some in (signs, ordinary))
+        if ORDINARY.fullmatch(target): same({CHECKS[name](pair(source, target)) for name in SILENT}, {0.})
+    said = [content(x['messages']) for x in reference()]
+    assert sum(bool(ORDINARY.fullmatch(t)) for t in said) > .5*len(said)
 
 
 def test_sources_with_the_same_defect():

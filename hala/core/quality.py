@@ -7,33 +7,31 @@ from __future__ import annotations
 import hashlib, math, re, unicodedata
 import numpy as np
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+from .letters import ARABIC, LETTERS, MARKS, arabic_share, folded
+from .numbers import wrong_numbers
 from .recipe import HalaError, Most
+from .spans import MASK, protect, spans_of
 from .store import once
 from .tables import POLICY, read_jsonl
-from .text import ARABIC, LETTERS, MASK, PLAIN, SENTENCE, arabic_share, ask, chat, cut_short, protect, spans_of, structure
+from .text import PLAIN, ask, chat, cut_short, proportion, structure
 
 # %% auto #0
-__all__ = ['JUDGES', 'MARKS', 'DIGITS', 'FOLDED', 'SHARE', 'DANGLING', 'OPENS', 'LABEL', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST',
-           'POLITE', 'ASKED', 'LATIN_RUN', 'SMALL', 'FUNCTION', 'COMMON', 'NAMES', 'OTHERS', 'FOREIGN', 'NEIGHBOUR',
-           'BORROWED', 'VERB_LAST', 'PERSIAN', 'STUTTER', 'POINTS', 'NUMBER', 'SCALES', 'CARDINAL', 'ORDINAL',
-           'ENGLISH', 'STEMS', 'WHOLE', 'TENS', 'WORDS', 'SPELT', 'VALUE', 'SCALED', 'DECADE', 'CLOCK', 'HALF', 'AGAIN',
-           'DUAL', 'COUNTED', 'MINUS', 'DASHED', 'BELOW', 'DATE', 'ORDERED', 'PERCENT', 'SHARED', 'UNITS', 'UNIT',
-           'MINGLED', 'PECULIAR', 'TATWEEL', 'FORMS', 'INVISIBLE', 'LATIN', 'MIXED', 'BROKEN', 'NEWLINE', 'ESCAPE',
-           'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'MOST', 'SIGNS', 'BASE', 'CHARACTERS', 'ROWS', 'BANDS',
-           'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning', 'ask_judge', 'language_identifier',
-           'other_than_arabic', 'doubt', 'keep_best', 'Pair', 'pair', 'more', 'folded', 'proportion', 'is_empty',
-           'is_truncated', 'length_ratio', 'out_of_proportion', 'asks', 'is_answered', 'not_arabic', 'untranslated_run',
-           'other_script', 'other_language', 'repetitions', 'loops', 'any_of', 'further', 'plain', 'scaled', 'dual',
-           'spelt', 'numbers', 'unsaid', 'unsigned', 'turned', 'other_unit', 'wrong_numbers', 'mixed_script',
-           'vowelled', 'unbalanced', 'literal_newline', 'open_brackets', 'stray_tags', 'changed_spans',
-           'changed_structure', 'limits', 'measure', 'failed', 'check_row', 'stop_above', 'folding', 'signs', 'codes',
-           'powers', 'mixed', 'runs', 'word_hashes', 'shingles', 'signatures', 'first_alike', 'near', 'Sketch',
-           'sketch', 'leaders', 'near_duplicates', 'matches', 'distinct', 'evidence', 'contaminated', 'chosen',
-           'contaminated_rows', 'apart', 'repeated', 'benchmark', 'apart_in_slices']
+__all__ = ['JUDGES', 'OPENS', 'LABEL', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST', 'POLITE', 'ASKED', 'LATIN_RUN', 'SMALL',
+           'FUNCTION', 'COMMON', 'NAMES', 'OTHERS', 'FOREIGN', 'NEIGHBOUR', 'BORROWED', 'VERB_LAST', 'PERSIAN',
+           'STUTTER', 'POINTS', 'TATWEEL', 'FORMS', 'INVISIBLE', 'LATIN', 'MIXED', 'BROKEN', 'NEWLINE', 'ESCAPE',
+           'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'ORDINARY', 'SILENT', 'MOST', 'SIGNS', 'BASE', 'CHARACTERS', 'ROWS',
+           'BANDS', 'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning', 'ask_judge', 'language_identifier',
+           'other_than_arabic', 'doubt', 'keep_best', 'Pair', 'pair', 'more', 'is_empty', 'is_truncated',
+           'length_ratio', 'out_of_proportion', 'asks', 'is_answered', 'not_arabic', 'untranslated_run', 'other_script',
+           'other_language', 'repetitions', 'loops', 'mixed_script', 'vowelled', 'unbalanced', 'literal_newline',
+           'open_brackets', 'stray_tags', 'changed_spans', 'changed_structure', 'limits', 'measure', 'failed',
+           'check_row', 'stop_above', 'folding', 'signs', 'codes', 'powers', 'mixed', 'runs', 'word_hashes', 'shingles',
+           'signatures', 'first_alike', 'near', 'Sketch', 'sketch', 'leaders', 'near_duplicates', 'matches', 'distinct',
+           'evidence', 'contaminated', 'chosen', 'contaminated_rows', 'apart', 'repeated', 'benchmark',
+           'apart_in_slices']
 
 # %% ../../nbs/core/quality.ipynb #1d0ca148
 def dual_cross_entropy(e, # engine on a model that translates both ways
@@ -117,11 +115,7 @@ def keep_best(scores:list, # lower is better
     return [s <= bar for s in scores]
 
 # %% ../../nbs/core/quality.ipynb #57057820
-MARKS, DIGITS = re.compile('[\u064b-\u0652\u0670]'), str.maketrans('٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹٫٬', '01234567890123456789.,')
-FOLDED = str.maketrans('أإآةى', 'اااهي') | DIGITS
-
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     "A text and its translation, with what the checks need of them."
     source: str
     target: str
@@ -137,7 +131,7 @@ def pair(source:str, target:str, # a text and its translation
     "A pair as the checks want it."
     (masked, a), (other, b) = protect(source, keep), protect(target, keep)
     spans = (Counter(spans_of(source, keep)) if a else Counter(), Counter(spans_of(target, keep)) if b else Counter())
-    return Pair(source, target, finish, spans, (masked, other), tuple(MASK.sub(' ', m) if some else m for m, some in ((masked, a), (other, b))))
+    return Pair(source, target, finish, spans, (masked, other), (MASK.sub(' ', masked) if a else masked, MASK.sub(' ', other) if b else other))
 
 def more(pattern:re.Pattern, # of a defect
          p:Pair, bare:bool=True # leave spans out
@@ -147,31 +141,14 @@ def more(pattern:re.Pattern, # of a defect
     found = len(pattern.findall(target))
     return max(0, found-len(pattern.findall(source))) if found else 0
 
-def folded(text:str # any
-          )->str: # lower case, without vowel signs, with one kind of alef and of digits
-    "A text as words are looked for in it."
-    return MARKS.sub('', text).lower().translate(FOLDED)
-
 # %% ../../nbs/core/quality.ipynb #f5f45b0b
-SHARE = .84 # characters of Arabic for each of English
-DANGLING = re.compile(r'(?<!\w)[وف]?(?:و|في|من|الي|علي|عن|مع|ان|بان|لان|الذي|التي|الذين|او|ثم|بين|لم|لن|قد|كان|كانت|حتي|اذا|لكن|حيث)\W*$')
-
-def proportion(source:int, target:int # characters of English, of Arabic
-              )->float: # in root characters; 0: as is to be expected, below: too short
-    "How far two lengths are from those of a translation."
-    return (target-SHARE*source)/math.sqrt(source+20)
-
 def is_empty(p:Pair)->float:
     "Nothing came of something."
     return float(not p.target.strip() and bool(p.source.strip()))
 
 def is_truncated(p:Pair)->float:
-    "The engine stopped before the end, or the end is missing: sentences, or a full stop and more."
-    if p.finish == 'length': return 1.
-    source, target = map(len, p.bare)
-    if target >= .6*source and p.target[-1:] in '.؟!': return 0. # the most
-    if not cut_short(p.source, p.target, p.bare): return 0.
-    return float(target < .6*source or proportion(source, target) < -.9 or bool(SENTENCE.search(p.bare[1]) or DANGLING.search(folded(p.target))))
+    "The engine stopped before the end, or the end is missing."
+    return float(p.finish == 'length' or cut_short(p.source, p.target, p.bare))
 
 def length_ratio(p:Pair)->float:
     "How far the lengths are apart; ten characters are forgiven."
@@ -303,149 +280,6 @@ def loops(p:Pair)->float:
     times, sentence = repetitions(p.bare[1])
     return float(times+sentence if times > 2 and times > repetitions(p.bare[0])[0] else 1)
 
-# %% ../../nbs/core/quality.ipynb #96c3d645
-NUMBER = re.compile(r'\d+(?:[.,٫٬]\d+)*')
-SCALES = {100: 'hundred', 10**3: 'thousand', 10**6: 'million', 10**9: 'billion', 10**12: 'trillion'}
-CARDINAL = 'zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen'.split()
-ORDINAL = 'zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth'.split()
-ENGLISH = ({w: v for some in (CARDINAL, ORDINAL) for v, w in enumerate(some)} | {w+'th': v for v, w in enumerate(CARDINAL) if v > 12}
-           | {w+e: v for v, w in zip(range(20, 100, 10), 'twent thirt fort fift sixt sevent eight ninet'.split()) for e in ('y', 'ieth')}
-           | {w+e: v for v, w in SCALES.items() for e in ('', 's', 'th')}
-           | dict(no=0, half=.5, a=1, an=1, single=1, once=1, twice=2, both=2, pair=2, binary=2, quarter=4, octal=8, dozen=12, hexadecimal=16))
-STEMS = {1: 'واحد احد احدي حادي اول اولي مره', # and ه or ا after them
-         2: 'اثنان اثنين اثنتان اثنتين اثنا اثني اثنتا اثنتي ثان ثاني مرتان مرتين كلا كلتا ثنائي',
-         3: 'ثلاث ثالث ثلث اثلاث ثلثي ثلثان ثلثين ثلاثي', 4: 'اربع رابع ربع ارباع رباعي', 5: 'خمس خامس اخماس خماسي', 6: 'ست سادس سداسي', 7: 'سبع سابع',
-         8: 'ثمان ثماني ثامن', 9: 'تسع تاسع', 10: 'عشر عاشر', 12: 'دزين'}
-WHOLE = {0: 'صفر لا', .5: 'نصف', 100: 'مئه مائه ميه', 200: 'مئتان مئتين مئتا مئتي مائتان مائتين مائتا مائتي',
-         10**3: 'الف الفا الاف', 2*10**3: 'الفان الفين', 10**6: 'مليون مليونا ملايين', 2*10**6: 'مليونان مليونين',
-         10**9: 'مليار مليارا مليارات بليون بلايين', 10**12: 'تريليون تريليونا تريليونات'}
-TENS = dict(zip(range(20, 100, 10), 'عشر ثلاث اربع خمس ست سبع ثمان تسع'.split()))
-WORDS = ({w+e: v for v, some in STEMS.items() for w in some.split() for e in ('', 'ه', 'ا')} | {w+e: v for v, w in TENS.items() for e in ('ون', 'ين')}
-         | {w+e: 10*v for v, w in TENS.items() if v > 20 for e in WHOLE[100].split()} | {w: v for v, some in WHOLE.items() for w in some.split()})
-def any_of(words): return '|'.join(sorted(words, key=len, reverse=True))
-SPELT = (re.compile(rf'\b(?:(and)[ -]+)?(?:an? )?({any_of(ENGLISH)})\b'),
-         re.compile(rf'(?<!\w)([وف])?(?:[بكل]?ال|لل|[بكل])?({any_of(WORDS)})(?!\w)'))
-VALUE, SCALED = ENGLISH | WORDS, re.compile(rf'(?<!\d)(?<!\d[.,٫٬])({NUMBER.pattern})[ -]?([^\W\d_]+)') # begun nowhere else: long digits take linear time
-DECADE, CLOCK = re.compile(r"\b((?:\d\d)?[1-9]0)['’]?s\b"), {'30': '0.5', '15': '4'} # the minutes of half past, of a quarter past
-
-
-# %% ../../nbs/core/quality.ipynb #b7d20e41
-def further(high, low, # of the number so far: its thousands and more, what is below
-            v, # value of the next word
-            linked:bool, arabic:bool # by "and", by و
-           )->tuple|None: # (high, low); None: the word begins another number
-    "A number with one more word."
-    if v == .5: return (high, low+.5) if low and linked else (high+max(s for s in SCALES if high % s == 0)//2, 0) if high and linked else None
-    if v in SCALES and low and not linked: return (high, 100*low) if v == 100 and low < 10 else (high+low*v, 0) if v > 100 else None
-    if arabic and not linked: return (high, low+10) if v == 10 and 0 < low % 100 < 10 else None # ثلاثة عشر
-    if v >= 1000: return (high+v, 0) if high > v and not low else None
-    if v >= 100: return (high, v) if high and not low else None
-    if arabic: fits = low % 100 == 0 or v >= 20 and low % 100 < 10 # مئة وثلاثة, ثلاثة وعشرون
-    else: fits = low % 100 == 0 or v < 10 and low % 10 == 0 and low % 100 > 10 and not linked # "twenty three", but no "twenty and three"
-    return (high, low+v) if v and fits and high+low else None
-
-def plain(v # a number, or digits of either kind with their points and commas
-         )->str: # '1000', '3.5'
-    "A value as text."
-    if not isinstance(v, str): return f'{v:.6f}'.rstrip('0').rstrip('.')
-    return re.sub(r'^0+(?=\d)', '', re.sub(r',(?=\d{3}(?!\d))', '', v.translate(DIGITS)).replace(',', '.'))
-
-def scaled(text:str # lower case, folded
-          )->dict: # number as text -> the value it has where it stands: '3' -> '3000000' of "3 million", '1980' -> '80s', '30' -> '0.5' of 12:30
-    "Digits that are said otherwise."
-    found = ((plain(n), 1000 if word == 'k' else VALUE.get(word)) for n, word in SCALED.findall(text))
-    return ({n: plain(float(n)*times) for n, times in found if times in SCALES and n.count('.') < 2}
-            | {n: f'{n[-2:]}s' for n in DECADE.findall(text)} | {n: CLOCK[n] for n in re.findall(r'\d:(30|15)\b', text)})
-
-
-# %% ../../nbs/core/quality.ipynb #e8b04f63
-HALF, AGAIN = re.compile(r'(?<!\w)ونصف(?!\w)|and a half'), re.compile(r'(?:الف|مئه|مائه) (\w+) و\1(?!\w)')
-DUAL = re.compile(r'(?<!\w)(?![وف]?(?:عنوان|عناوين|مكان|زمان|انسان|لبنان|ايران|سليمان|عمان|ت\w\wين|\w+ستان)\b)([وف]?[بك]?ال|لل)?\w{2,}(?:ان|ين)\b')
-COUNTED = re.compile(r'\b((?:the|these|those|both|last|past|first|next|other|my|our|your|his|her|its|their) )?2[ -](?!(?:of|and|or|in|is|to)\b)[^\W\d_]')
-
-def dual(one:str, other:str # texts, folded
-        )->bool: # whether the first counts two of something, and the other may say it by its ending
-    "Two without a number."
-    counted = COUNTED.search(one)
-    return bool(counted) and any(counted[1] or not article for article in DUAL.findall(SPELT[1].sub('', other)))
-
-def spelt(text:str # lower case, folded
-         )->set: # of values, as text
-    "What a text says in words, alone and after digits."
-    found = {v for w, v in {'الفا ': 2000, 'ثلثا': 2, 'ثلثي': 2}.items() if w in text} # ألفا سنة; but ألفاً is 1000
-    for arabic, pattern in enumerate(SPELT):
-        number, end = None, -1
-        for m in pattern.finditer(SCALED.sub(lambda m: m[0] if VALUE.get(m[2]) not in SCALES else ' . ', text)):
-            v, near = VALUE[m[2]], number and not m.string[end:m.start()].strip(' -')
-            grown = further(*number, v, bool(m[1]), bool(arabic)) if near else None
-            if number and not grown: found.add(sum(number))
-            number, end = grown or ((v, 0) if v >= 1000 else (0, v)), m.end()
-        if number: found.add(sum(number))
-    if 'والنصف' in text: found |= {.5} | {v-.5 for v in found if v % 1 == .5} # half past twelve
-    if .5 in found: found |= {2} # half is 1/2 too
-    if .5 in found and HALF.search(text): found |= {1.5, *(v+.5 for v in found if v % 1 == 0), *([2.5] if DUAL.search(text) else [])}
-    if AGAIN.search(text): found |= {v+1 for v in found if v % 100 == 0}
-    return {plain(v) for v in found} | set(scaled(text).values()) | {f'{v}s' for v, w in TENS.items() if f'{w}ينات' in text or f'{w}ينيات' in text}
-
-# %% ../../nbs/core/quality.ipynb #e05b7a96
-MINUS = re.compile(rf'(?<!\d )(?<![^\s(:=])[-−]({NUMBER.pattern})')
-DASHED = re.compile(rf'[-−–]\s?({NUMBER.pattern})|(?<!\d)(?<!\d[.,٫٬])({NUMBER.pattern})\s?[-−–]')
-BELOW = re.compile(r'minus|negative|below|sub-?zero|سالب|ناقص|تحت|دون|اقل')
-DATE = re.compile(r'(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?!\d)')
-ORDERED = ((re.compile(rf'\b(?:from|between) ({NUMBER.pattern})\D{{0,15}}? (?:to|and) ({NUMBER.pattern})'),
-           re.compile(rf'(?<!\w)(?:من|بين) ({NUMBER.pattern})\D{{0,15}}? (?:(?:الي|حتي) |و)({NUMBER.pattern})')), (DATE, DATE))
-PERCENT, SHARED = re.compile(r'\d\s?[%٪]|[%٪]\s?\d'), re.compile('[%٪]|مئ|مائ|ميه|نسب|percent|per cent|pct|share|proportion')
-UNITS = {u: kind for kind, some in dict(km='كم', kg='كغ كجم كلغ', cm='سم', mm='مم ملم', mg='مغ ملغ مجم', ml='مل').items() for u in (kind, *some.split())}
-UNIT, MINGLED = re.compile(rf'\d\s?({any_of(UNITS)})(?![^\W\d_])'), re.compile('[0-9][٠-٩۰-۹]|[٠-٩۰-۹][0-9]')
-PECULIAR = re.compile(rf'[-−%٪]|{MINGLED.pattern}|{UNIT.pattern}') # with it equal numbers may be wrong
-
-def numbers(text:str # any
-           )->Counter: # of values, as text
-    "The numbers of a text."
-    return Counter(map(plain, NUMBER.findall(text)))
-
-def unsaid(some:Counter, # values that the other text has not in digits
-           one:str, other:str # texts, folded: whose they are, and the other
-          )->int:
-    "How many of them are not said in words either."
-    if not some: return 0
-    mine, said = scaled(one), spelt(other) | set(numbers(other))
-    return sum(n for v, n in some.items() if v not in said and mine.get(v) not in said and not (v == '2' and dual(one, other)))
-
-def unsigned(one:str, other:str # texts, folded
-            )->int: # negative numbers of the first that have no sign at all in the second
-    "Signs that were lost."
-    lost = set(MINUS.findall(one)) & set(NUMBER.findall(other)) - {n for pair in DASHED.findall(other) for n in pair}
-    return 0 if BELOW.search(other) else len(lost)
-
-def turned(one:str, other:str # texts, folded
-          )->int: # limits and dates
-    "What has changed places."
-    found = 0
-    for patterns in ORDERED:
-        there, here = ({tuple(map(plain, x)) for x in pattern.findall(text)} for pattern, text in zip(patterns, (one, other)))
-        found += sum((y := (*x[:-2], x[-1], x[-2])) != x and y in here and x not in here and y not in there for x in there)
-    return found
-
-def other_unit(one:str, other:str # texts, folded
-              )->bool: # whether each has a unit after digits that the other has not
-    "Kilograms for kilometres."
-    a, b = (Counter(UNITS[u] for u in UNIT.findall(text)) for text in (one, other))
-    return bool(a-b and b-a)
-
-def wrong_numbers(p:Pair)->float:
-    "Numbers that one side has and the other has neither as digits nor in words; what is lost or changed around them."
-    a, b = map(numbers, p.bare)
-    if not a and not b: return 0.
-    if a == b and a.total() == 1 and not PECULIAR.search(p.source+p.target): return 0. # the most
-    one, other = map(folded, p.bare)
-    found = unsigned(one, other) + unsigned(other, one) if '-' in one+other or '−' in one+other else 0
-    found += sum(bool(PERCENT.search(x)) and not SHARED.search(y) for x, y in ((one, other), (other, one)))
-    found += turned(one, other) + other_unit(one, other) + more(MINGLED, p)
-    lost, new = a-b, b-a
-    lost.pop('1', None) # "1 year" is سنة
-    return float(found + unsaid(lost, one, other) + unsaid(new, other, one))
-
 # %% ../../nbs/core/quality.ipynb #4253da76
 TATWEEL = re.compile('(?<=[\u0621-\u0652])\u0640+(?=[\u064b-\u0652]?[\u0621-\u064a])'
                      '|(?<![\u0621-\u0652])(?!(?:[وف]?(?:[بك]?ال|لل|[بكل]|س)?|ه)\u0640)'
@@ -500,7 +334,7 @@ def stray_tags(p:Pair)->float:
 def changed_spans(p:Pair)->float:
     "Spans that were lost or made up."
     a, b = p.spans
-    return float((a-b).total() + (b-a).total()) if a != b else 0.
+    return float((a-b).total() + (b-a).total()) if (a or b) and a != b else 0.
 
 def changed_structure(p:Pair)->float:
     "Whether the Markdown changed."
@@ -511,11 +345,15 @@ def changed_structure(p:Pair)->float:
 CHECKS = { # name -> what measures it
     'empty': is_empty, 'truncated': is_truncated, 'not Arabic': not_arabic, 'stray tags': stray_tags,
     'literal newline': literal_newline, 'spans': changed_spans,
-    'loops': loops, 'answered': is_answered, 'untranslated': untranslated_run, 'numbers': wrong_numbers,
+    'loops': loops, 'answered': is_answered, 'untranslated': untranslated_run, 'numbers': lambda p: float(wrong_numbers(*p.bare)),
     'brackets': open_brackets, 'broken encoding': lambda p: float(more(BROKEN, p)), 'mixed script': mixed_script,
     'other script': other_script, 'other language': other_language, 'tatweel': lambda p: float(more(TATWEEL, p) if 'ـ' in p.target else 0),
     'presentation forms': lambda p: float(more(FORMS, p)), 'bidi controls': lambda p: float(more(INVISIBLE, p)),
     'diacritics': vowelled, 'structure': changed_structure, 'length': length_ratio}
+
+ORDINARY = re.compile('[\u0621-\u063a\u0641-\u064a][\u0621-\u063a\u0641-\u064a 0-9.,:!،؛؟\n-]*') # no tatweel, no vowel sign, no bracket
+SILENT = frozenset(('not Arabic', 'stray tags', 'literal newline', 'untranslated', 'brackets', 'broken encoding', 'mixed script', 'other script', 'tatweel',
+                    'presentation forms', 'bidi controls', 'diacritics')) # there
 
 def limits(most:Most # of a recipe
           )->dict: # name of a check -> the most that is allowed
@@ -530,7 +368,8 @@ def measure(source:str, target:str, # a text and its translation
            )->dict: # name of a check -> value, in the order of CHECKS
     "What the checks find."
     p = pair(source, target, finish, keep)
-    return {name: check(p) for name, check in CHECKS.items()}
+    silent = SILENT if ORDINARY.fullmatch(target) else ()
+    return {name: 0. if name in silent else check(p) for name, check in CHECKS.items()}
 
 def failed(values:dict, # of `measure`
            most:dict=MOST # name -> the most that is allowed; what is not named is not asked

@@ -13,7 +13,8 @@ from weakref import finalize
 from .pipeline import STAGES, plan
 from .recipe import HalaError
 from .store import Table
-from .text import ARABIC, ask, chat, spans_of
+from .letters import ARABIC
+from .text import ask, chat, spans_of
 
 # %% auto #0
 __all__ = ['WHOLE', 'WORD', 'SIGNS', 'JOINED', 'GUESS', 'OFTEN', 'SELDOM', 'SHORT', 'LEARNED', 'direction', 'isolated', 'cell',

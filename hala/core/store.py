@@ -16,15 +16,15 @@ from fastcore.basics import patch
 from .recipe import HalaError
 
 # %% auto #0
-__all__ = ['CHECKED', 'GROUP', 'OUTSIDE', 'UNLISTED', 'LIBRARIES', 'SLICE', 'REFUSED', 'DEATHS', 'schema', 'write_table',
-           'write_rows', 'flush', 'write_text', 'write_json', 'alive', 'canonical', 'key_of', 'meaning', 'core_imports',
-           'code_key', 'definition', 'compiled', 'path_code', 'progress', 'telling', 'sha256', 'listing', 'processor',
-           'machine', 'versions', 'write_manifest', 'manifest', 'verify', 'need_whole', 'table_files', 'naming',
-           'parquet', 'read_rows', 'slices', 'Table', 'Held', 'writer', 'lock', 'refusal', 'writing', 'shard', 'ended',
-           'orphaned', 'share_lock', 'alone', 'making', 'framed', 'replay', 'append', 'open_log', 'once', 'write_step',
-           'believed', 'vouch', 'vouched', 'facts', 'summed', 'write_decided', 'row_key', 'part_name', 'sound',
-           'Journal', 'Answers', 'numbers', 'read_part', 'share_out', 'deaths', 'verify_rows', 'row_states', 'weights',
-           'stored_dtype']
+__all__ = ['CHECKED', 'GROUP', 'parsed', 'OUTSIDE', 'UNLISTED', 'LIBRARIES', 'SLICE', 'REFUSED', 'DEATHS', 'schema',
+           'write_table', 'write_rows', 'flush', 'write_text', 'write_json', 'alive', 'canonical', 'key_of', 'spelt',
+           'meaning', 'statements', 'core_imports', 'code_key', 'definition', 'compiled', 'path_code', 'progress',
+           'telling', 'sha256', 'listing', 'processor', 'machine', 'versions', 'write_manifest', 'manifest', 'verify',
+           'need_whole', 'table_files', 'naming', 'parquet', 'read_rows', 'slices', 'Table', 'Held', 'writer', 'lock',
+           'refusal', 'writing', 'shard', 'ended', 'orphaned', 'share_lock', 'alone', 'making', 'framed', 'replay',
+           'append', 'open_log', 'once', 'write_step', 'believed', 'vouch', 'vouched', 'facts', 'summed',
+           'write_decided', 'row_key', 'part_name', 'sound', 'Journal', 'Answers', 'numbers', 'read_part', 'share_out',
+           'deaths', 'verify_rows', 'row_states', 'weights', 'stored_dtype']
 
 # %% ../../nbs/core/store.ipynb #837d4ec8
 CHECKED = ('cross_entropy', 'empty', 'truncated', 'not Arabic', 'stray tags', 'literal newline', 'spans', 'loops', 'answered', 'untranslated', 'numbers',
@@ -109,26 +109,40 @@ def key_of(value # anything `canonical` takes
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]
 
 # %% ../../nbs/core/store.ipynb #32e32876
+parsed = lru_cache(1)(ast.parse) # what a module means is asked together with what it imports
+
+def spelt(x # node of a syntax tree, list of them, or a value
+         )->str:
+    "A syntax tree without positions and docstrings, the same in every version of Python (`ast.dump` is not, and takes four times as long)."
+    if isinstance(x, list): return f'[{",".join([spelt(y) for y in x])}]'
+    if not isinstance(x, ast.AST): return repr(x)
+    fields = [(f, v) for f in x._fields if f != 'ctx' and (v := getattr(x, f, None)) not in (None, [])]
+    match getattr(x, 'body', None):
+        case [ast.Expr(value=ast.Constant(value=str())), *rest]: fields = [(f, rest if f == 'body' else v) for f, v in fields]
+    return f'{type(x).__name__}({",".join([f"{f}={spelt(v)}" for f, v in fields])})'
+
 def meaning(source:str # of a Python module
            )->str: # its syntax tree, printed
     "A program without comments, docstrings and layout."
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        match getattr(node, 'body', None):
-            case [ast.Expr(value=ast.Constant(value=str())), *rest]: node.body = rest
-    return ast.dump(tree)
+    return spelt(parsed(source))
 
 # %% ../../nbs/core/store.ipynb #cf092cc5
 OUTSIDE = {'hala.core.recipe', 'hala.core.pipeline'}
+
+def statements(tree # of a module
+              ): # yields them, those inside others too
+    "The statements of a program. What they compute is not looked into, which would take ten times as long."
+    for part in ('body', 'orelse', 'handlers', 'finalbody', 'cases'):
+        for s in x if isinstance(x := getattr(tree, part, None), list) else (): yield s; yield from statements(s)
 
 def core_imports(source:str # of a module of hala
                 )->set: # dotted names
     "The `hala.core` modules that a module imports anywhere in its code."
     found = set()
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.ImportFrom): continue
-        module, names = node.module or '', [a.name for a in node.names]
-        if node.level: # nbdev writes hala.core.store as .core.store in a stage and as .store in hala.core
+    for s in statements(parsed(source)):
+        if not isinstance(s, ast.ImportFrom): continue
+        module, names = s.module or '', [a.name for a in s.names]
+        if s.level: # nbdev writes hala.core.store as .core.store in a stage and as .store in hala.core
             names = names if module in ('', 'core') else [module.removeprefix('core.')]
         elif module.startswith('hala.core.'): names = [module.removeprefix('hala.core.')]
         elif module != 'hala.core': continue

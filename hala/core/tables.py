@@ -304,6 +304,7 @@ def filled(value, # as `slots` was given
            texts:dict # path -> text, or None: what stands there is dropped, and the turn that said nothing else
           ): # the same shape
     "A value with other text in its slots."
+    if all(len(p) == 1 for p in texts): return [texts.get((n,), v) for n, v in enumerate(value)] # columns of plain text, as most are
     inside = {p[:n] for p in texts for n in range(len(p))}
     gone = {p if p[-1] == THOUGHT or isinstance(p[-1], int) else p[:-1] for p, t in texts.items() if t is None and len(p) > 1}
     def at(v, path):
