@@ -205,12 +205,13 @@ def doubts(a, english:list, arabic:list # parsed arguments: judge, judge_model; 
     with engine(default_engine(), model_folder(a.judge_model, '--judge-model')) as e: return doubt(a.judge, e, english, arabic, b)
 
 def screened(reasons:list, # of records; None: kept
-             english:list, arabic:list, # what they say
+             said, # function of a side, 0: English or 1: Arabic -> what the records say there, see `said_of`
              a, # parsed arguments: unique, judge, judge_model, best
              questions:dict # of `read_questions`
             )->list: # reasons
     "Which kept records a benchmark, an earlier record or a judge speaks against."
     if not (a.unique or a.judge or questions): return reasons
+    english, arabic = said(0), said(1)
     from hala.core.quality import contaminated, keep_best
     out = list(reasons)
     def kept(): return [n for n, why in enumerate(out) if not why]
@@ -347,8 +348,8 @@ def do_translate(a # parsed arguments
     if a.plan: return print(plan_lines(records, shape, measured(records, shape, name, model, *how, keep, p.runs/p.recipe.family/'rows', policy), a.price))
     with kept_engine(p.runs/p.recipe.family/'rows', name, model) as e:
         done = translated(records, shape, e, *how, keep, a.output, policy, thresholds(p.recipe.corpus.most)); bill = spent(e)
-    sides = [said_of([d.record if side else r for r, (d, _) in zip(records, done)], shape.columns, policy) for side in (0, 1)]
-    done = [(d, why) for (d, _), why in zip(done, screened([why for _, why in done], *sides, a, questions))]
+    def said(side): return said_of([d.record if side else r for r, (d, _) in zip(records, done)], shape.columns, policy)
+    done = [(d, why) for (d, _), why in zip(done, screened([why for _, why in done], said, a, questions))]
     if a.preview: print('\n\n'.join(before_after(r, d, why, shape, policy) for r, (d, why) in zip(records, done)))
     else:
         write_whole(out[0], [d.record for d, why in done if not why], [d.record for d, _ in done])
@@ -467,7 +468,7 @@ def do_check(a # parsed arguments
     if a.keep and a.keep == a.rejects: raise HalaError(f'--keep and --rejects both name {a.keep}: name two files')
     keep, lost = (free(x) if x else None for x in (a.keep, a.rejects))
     reasons = [defect(r) or checked(r, source, target, terms, policy) for r in records]
-    reasons = screened(reasons, said_of(records, source, policy), said_of(records, target, policy), a, questions)
+    reasons = screened(reasons, lambda side: said_of(records, target if side else source, policy), a, questions)
     if keep: write_whole(keep, [r for r, why in zip(records, reasons) if not why], records)
     if lost: write_whole(lost, [with_reason(r, why) for r, why in zip(records, reasons) if why])
     print(f'{len(records)} pairs: {", ".join(source)} and {", ".join(target)}\n{funnel(reasons)}')
