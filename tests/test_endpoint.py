@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from hala.cli import main
 from hala.core.adopt import adopt
-from hala.core import engine as module
+from hala.core import server as module
 from hala.core.engine import Endpoint, Sampling, engine, kept
 from hala.core.pipeline import plan
 from hala.core.recipe import HalaError
