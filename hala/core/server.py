@@ -4,23 +4,23 @@
 
 # %% ../../nbs/core/server.ipynb #e1a40c03
 from __future__ import annotations
-import json, math, os, random, re, threading, time
+import json, math, os, random, re, sys, threading, time
 from collections import namedtuple
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from .recipe import HalaError
 from .store import key_of
 from .text import chat
 
 
 # %% auto #0
-__all__ = ['PASSES', 'TRIES', 'PATIENCE', 'LONGEST_PAUSE', 'LONGEST_WAIT', 'ONE', 'WORDS', 'ACCOUNT', 'MENDED', 'Output', 'FIRST',
-           'Endpoint', 'endpoint', 'Refused', 'Passing', 'named', 'pause', 'fault', 'reply_of', 'counted', 'reserve',
-           'settle', 'came_to', 'greeted', 'ask_server', 'Openai', 'spoken_as', 'said', 'asked_together', 'land',
-           'score_remotely']
+__all__ = ['PASSES', 'TRIES', 'PATIENCE', 'LONGEST_PAUSE', 'LONGEST_WAIT', 'ONE', 'WORDS', 'ACCOUNT', 'MENDED', 'UNTAKEN',
+           'Output', 'FIRST', 'Endpoint', 'endpoint', 'Refused', 'Passing', 'named', 'pause', 'fault', 'reply_of',
+           'counted', 'worded', 'reworded', 'reserve', 'settle', 'came_to', 'greeted', 'ask_server', 'Openai',
+           'spoken_as', 'said', 'asked_together', 'land', 'score_remotely']
 
 # %% ../../nbs/core/server.ipynb #bc3f55e7
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def endpoint(text:str, # 'URL#MODEL'
     url, _, model = text.partition('#')
     at = urlsplit(url)
     if at.scheme not in ('http', 'https') or not at.netloc or not model: raise HalaError(f'{text!r} is no endpoint; write http://HOST:PORT/v1#MODEL')
-    if at.username or at.query: raise HalaError('an endpoint holds no key: put it into the environment variable OPENAI_API_KEY')
+    if at.username or {k for k, _ in parse_qsl(at.query, keep_blank_values=True)} - {'api-version'}:
+        raise HalaError('an endpoint holds no key, and behind ? only api-version: put the key into the environment variable OPENAI_API_KEY')
     return Endpoint(url.rstrip('/'), model, **more)
 
 # %% ../../nbs/core/server.ipynb #2e65e899
@@ -112,6 +113,29 @@ def counted(reply:dict # of a server
     found = tuple(used.get(k) for k in ('prompt_tokens', 'completion_tokens')) if isinstance(used, dict) else ()
     return found if found and all(type(x) is int and x >= 0 for x in found) else None
 
+# %% ../../nbs/core/server.ipynb #e1a40c08
+UNTAKEN = dict(max_tokens=re.compile(r'use\W+max_completion_tokens|max_completion_tokens\W+instead', re.I), # how servers say that they do not take a field
+               temperature=re.compile(r'unsupported (?:value|parameter)\W+temperature|temperature\W+(?:does not support|is not supported|is deprecated)', re.I))
+
+def worded(e, # engine `Openai`
+           body:dict # of a request
+          )->dict: # as it is sent
+    "A request in the fields that its server takes."
+    sent = {k: v for k, v in body.items() if k not in e.untaken or k == 'temperature' and v > 0}
+    return dict(sent, max_completion_tokens=body['max_tokens']) if 'max_tokens' in e.untaken else sent
+
+def reworded(e, # engine `Openai`
+             r, # httpx.Response
+             sent:dict # what was asked
+            )->bool: # whether to ask again
+    "Learn from a reply which fields a server does not take."
+    if r.status_code != 400: return False
+    found = {k for k, says in UNTAKEN.items() if k in sent and says.search(r.text)}
+    if sent.get('temperature'): found.discard('temperature')
+    with e.changed: new = found-e.untaken; e.untaken |= found
+    if 'temperature' in new: print(f'{e.at.url}: {e.at.model} takes no temperature 0, so it draws: a text asked anew may come out otherwise', file=sys.stderr)
+    return len(found) > 0
+
 # %% ../../nbs/core/server.ipynb #9c36d2ab
 def reserve(e, # engine `Openai`
             body:dict # of a request
@@ -151,7 +175,7 @@ def greeted(e, # engine `Openai`
     hi = dict(spoken_as('Hi' if 'prompt' in body else chat('Hi')), model=body['model'], max_tokens=body['max_tokens'])
     most = cost = reserve(e, hi)
     try:
-        r = e.client.post(path, json=hi); cost = came_to(e.at, r, most)
+        r = e.client.post(path, json=worded(e, hi)); cost = came_to(e.at, r, most)
         return bool(reply_of(r, path, hi, e.at.url))
     except (httpx.HTTPError, ValueError, Passing, HalaError): return False
     finally: settle(e, most, cost)
@@ -167,7 +191,8 @@ def ask_server(e, # engine `Openai`
         most, r = reserve(e, body), None
         cost = most # until it is known to be less
         try:
-            r = e.client.post(path, json=body); cost = came_to(e.at, r, most)
+            r = e.client.post(path, json=(sent := worded(e, body))); cost = came_to(e.at, r, most)
+            if reworded(e, r, sent): continue
             return read(reply_of(r, path, body, e.at.url))
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as x: said, cost = type(x).__name__, 0.0 # nothing was sent
         except (httpx.TransportError, ValueError, TypeError, LookupError, AttributeError) as x: said = type(x).__name__ # broken off, or no answer
@@ -189,9 +214,12 @@ class Openai:
         import httpx
         self.at = model if isinstance(model, Endpoint) else endpoint(str(model))
         key = os.environ.get('OPENAI_API_KEY')
-        self.client = httpx.Client(base_url=self.at.url, headers=dict(Authorization=f'Bearer {key}') if key else {},
+        at, headers = urlsplit(self.at.url), dict(Authorization=f'Bearer {key}') if key else {}
+        if key and (at.hostname or '').endswith('.azure.com'): headers['api-key'] = key
+        self.client = httpx.Client(base_url=at._replace(query='').geturl(), params=parse_qsl(at.query), headers=headers,
                                    timeout=httpx.Timeout(600, connect=10), limits=httpx.Limits(max_connections=self.at.in_flight))
         self.cost, self.held, self.changed, self.stop = 0.0, [], threading.Condition(), threading.Event() # see `reserve`
+        self.untaken = set() # fields that the server does not take, see `reworded`
         self.understood, self.refusals = False, [0, ''] # whether it ever answered a request of this kind; how many it refused, and what it said first
     def generate(self, prompts:list, sampling, seeds:list|None=None, told=lambda done, total: None, # as of any engine
                  arrived=lambda found: None # called with {index: answer} as answers come
