@@ -12,7 +12,7 @@ from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import numpy as np, psutil, pyarrow as pa, pyarrow.compute as pc, torch
-from transformers import GenerationConfig
+from transformers import AutoConfig, GenerationConfig
 from transformers.utils import logging
 from .recipe import HalaError
 from .server import Endpoint, Openai, Output, endpoint
@@ -23,9 +23,10 @@ from .text import ask, chat, translate_texts, worst
 # %% auto #0
 __all__ = ['BYTES', 'FLOOR', 'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED', 'SCORED', 'NONE', 'memory_needed',
            'need_memory', 'cards_for', 'load', 'Sampling', 'render', 'batches', 'padded', 'Hf', 'generate', 'score',
-           'need_vllm', 'need_version', 'installed', 'vllm_settings', 'Vllm', 'default_engine', 'engine', 'choose',
-           'translate', 'translate_rows', 'proved', 'proved_rows', 'arithmetic', 'Kept', 'kept_answers', 'ask_for',
-           'columned', 'flow', 'kept', 'generated', 'crashed', 'contents', 'marked', 'first_seen', 'translate_table']
+           'need_vllm', 'need_version', 'installed', 'cache_space', 'vllm_settings', 'Vllm', 'default_engine', 'engine',
+           'choose', 'translate', 'translate_rows', 'proved', 'proved_rows', 'arithmetic', 'Kept', 'kept_answers',
+           'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed', 'contents', 'marked', 'first_seen',
+           'translate_table']
 
 # %% ../../nbs/core/engine.ipynb #0869ed8c
 BYTES = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'F8_E4M3': 1} # of one number, by safetensors' name of its type
@@ -194,22 +195,33 @@ def installed(name:str # distribution
     try: return version(name)
     except PackageNotFoundError: return None
 
-def vllm_settings(gpu:bool # whether there is one
+def cache_space(model:Path # folder
+               )->int: # GiB
+    "What vLLM's cache is given on a CPU: room for the keys and values of one text as long as the model reads, as far as memory goes."
+    c = AutoConfig.from_pretrained(model)
+    attending = sum(k in ('full_attention', 'sliding_attention') for k in getattr(c, 'layer_types', None) or ['full_attention']*c.num_hidden_layers)
+    heads, width = getattr(c, 'num_key_value_heads', None) or c.num_attention_heads, getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads
+    wanted = attending * heads * width * 2 * 4 * c.max_position_embeddings * 1.1 # keys and values, in float32
+    return max(1, min(math.ceil(wanted/2**30), (psutil.virtual_memory().available - memory_needed(model)) // 2**31))
+
+def vllm_settings(gpu:bool, # whether there is one
+                  model:Path # folder
                  )->dict: # arguments of vllm.LLM
     "What makes vLLM say what transformers says."
     exact = dict(enable_prefix_caching=False, seed=0)
     if gpu: return dict(exact, dtype='auto', tensor_parallel_size=int(os.environ.get('HALA_TENSOR_PARALLEL', 1)))
-    os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING='0', VLLM_CPU_KVCACHE_SPACE=os.environ.get('VLLM_CPU_KVCACHE_SPACE', '1'))
+    os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING='0', VLLM_CPU_KVCACHE_SPACE=os.environ.get('VLLM_CPU_KVCACHE_SPACE') or str(cache_space(model)))
     os.environ.setdefault('TORCHDYNAMO_DISABLE', '1') # torch reads it when something is to be compiled, which begins when vLLM is imported
-    return dict(exact, dtype='float32', enforce_eager=True, distributed_executor_backend='uni', compilation_config={'custom_ops': ['-rotary_embedding']})
+    return dict(exact, dtype='float32', enforce_eager=True, distributed_executor_backend='uni', max_model_len=-1,
+                compilation_config={'custom_ops': ['-rotary_embedding']})
 
 # %% ../../nbs/core/engine.ipynb #cbf248ab
 class Vllm:
     "vLLM in this process."
     def __init__(self, model:Path # folder
                 ):
-        settings = vllm_settings(torch.cuda.is_available())
-        need_vllm(); need_memory(model, settings.get('tensor_parallel_size', 1))
+        need_vllm(); settings = vllm_settings(torch.cuda.is_available(), model)
+        need_memory(model, settings.get('tensor_parallel_size', 1))
         from transformers import AutoTokenizer
         from vllm import LLM
         self.model, self.tokenizer = LLM(model=str(model), **settings), AutoTokenizer.from_pretrained(model)
