@@ -222,6 +222,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'hala.core.engine.need_memory': ('core/engine.html#need_memory', 'hala/core/engine.py'),
                                   'hala.core.engine.need_version': ('core/engine.html#need_version', 'hala/core/engine.py'),
                                   'hala.core.engine.need_vllm': ('core/engine.html#need_vllm', 'hala/core/engine.py'),
+                                  'hala.core.engine.of_use': ('core/engine.html#of_use', 'hala/core/engine.py'),
                                   'hala.core.engine.padded': ('core/engine.html#padded', 'hala/core/engine.py'),
                                   'hala.core.engine.proved': ('core/engine.html#proved', 'hala/core/engine.py'),
                                   'hala.core.engine.proved_rows': ('core/engine.html#proved_rows', 'hala/core/engine.py'),

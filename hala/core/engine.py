@@ -22,11 +22,11 @@ from .text import ask, chat, translate_texts, worst
 
 # %% auto #0
 __all__ = ['BYTES', 'FLOOR', 'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED', 'SCORED', 'NONE', 'memory_needed',
-           'need_memory', 'cards_for', 'load', 'Sampling', 'render', 'batches', 'padded', 'Hf', 'generate', 'score',
-           'need_vllm', 'need_version', 'installed', 'cache_space', 'vllm_settings', 'Vllm', 'default_engine', 'engine',
-           'choose', 'translate', 'translate_rows', 'proved', 'proved_rows', 'arithmetic', 'Kept', 'kept_answers',
-           'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed', 'contents', 'marked', 'first_seen',
-           'translate_table']
+           'need_memory', 'cards_for', 'load', 'of_use', 'Sampling', 'render', 'batches', 'padded', 'Hf', 'generate',
+           'score', 'need_vllm', 'need_version', 'installed', 'cache_space', 'vllm_settings', 'Vllm', 'default_engine',
+           'engine', 'choose', 'translate', 'translate_rows', 'proved', 'proved_rows', 'arithmetic', 'Kept',
+           'kept_answers', 'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed', 'contents', 'marked',
+           'first_seen', 'translate_table']
 
 # %% ../../nbs/core/engine.ipynb #0869ed8c
 BYTES = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'F8_E4M3': 1} # of one number, by safetensors' name of its type
@@ -72,6 +72,14 @@ def load(model:Path # folder
     m = AutoModelForCausalLM.from_pretrained(model, dtype='auto' if gpu else torch.float32, device_map=where if gpu else None,
                                              use_safetensors=True) # other formats can run code
     return m.eval(), AutoTokenizer.from_pretrained(model, padding_side='left')
+
+# %% ../../nbs/core/engine.ipynb #e1a40c0b
+def of_use(record # logging.LogRecord
+          )->bool: # whether it is shown
+    "Whether a message of transformers can be acted upon: the advice of a kernel for GPUs cannot where there is none."
+    return torch.cuda.is_available() or 'is falling back to its reference PyTorch implementation' not in record.getMessage()
+
+logging.get_logger('transformers.integrations.hub_kernels').addFilter(of_use)
 
 # %% ../../nbs/core/engine.ipynb #d4fb3bf2
 @dataclass(frozen=True)
