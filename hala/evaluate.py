@@ -6,7 +6,7 @@
 __all__ = ['PAIRS', 'TRANSLATORS', 'MAKERS', 'questions', 'document', 'task_module', 'as_it_ends', 'contained', 'LocalConfig',
            'score', 'item', 'lighteval', 'groups', 'figures', 'answer_comparisons', 'spoken', 'speak', 'arabic_answers',
            'arabic_metrics', 'arabic_comparisons', 'rule_answers', 'counts', 'both_ways', 'translation_metrics',
-           'translation_comparisons', 'chosen', 'asked_all', 'written_lines', 'make_arm', 'make']
+           'translation_comparisons', 'chosen', 'asked_plainly', 'asked_all', 'written_lines', 'make_arm', 'make']
 
 # %% ../nbs/07_evaluate.ipynb #66f9cea2
 import json, logging, math, os, shutil
@@ -21,7 +21,7 @@ from types import ModuleType
 from unittest.mock import patch
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from .core.arabic import ask, benchmark_metrics, benchmark_questions, compare_benchmarks, followed, instructions, rule_metrics
+from .core.arabic import ask, benchmark_metrics, benchmark_questions, compare_benchmarks, followed, instructions, plainly, rule_metrics, templated
 from .core.engine import Sampling, engine
 from .core.metrics import accuracy, aligned, compare_answers, compared, exact_match, metric, paired_bootstrap, references, row_scores, translation_scores
 from .core.pipeline import Job, run_stage, stage_main
@@ -157,12 +157,14 @@ def groups(rows:list, *by:str, # dicts, keys they are grouped by
     return ((k, list(g)) for k,g in groupby(sorted(rows, key=key), key))
 
 def figures(items:list, # of `lighteval`, of any number of models
+            plain:tuple=(), # names of those that were asked in plain text
 )->list[dict]: # entries of a manifest's metrics, named 'acc' (all) or 'acc/SUBSET'
     "Accuracy with Wilson's interval, overall and by subset."
     def one(name, rows):
         share,low,high = accuracy([o['correct'] for o in rows])
         about = [rows[0][k] for k in ('task','lang','split','model')]
-        return metric(name, *about, share, len(rows), low, high, 'lighteval|loglikelihood_acc|LogProbCharNorm|0-shot|chat|prompt as its template ends it')
+        how = 'plain|prompt without a template' if rows[0]['model'] in plain else 'chat|prompt as its template ends it'
+        return metric(name, *about, share, len(rows), low, high, f'lighteval|loglikelihood_acc|LogProbCharNorm|0-shot|{how}')
     found = []
     for _,rows in groups(items, 'model', 'task', 'lang', 'split'):
         found += [one('acc', rows)] + [one(f'acc/{s}', g) for (s,),g in groups(rows, 'subset') if s != 'None']
@@ -205,7 +207,7 @@ def arabic_answers(model:Path, # a checkpoint
     "What a model makes of the Arabic benchmarks and of instructions. HalaError where a subset is missing or empty."
     asked, odd, _ = benchmark_questions(Path(ev.arabic_folder) if ev.arabic_folder else None, ev.arabic, ev.questions) if ev.arabic else ([], [], {})
     told = instructions(ev.rules, ev.seed)
-    with engine('hf', model) as e:
+    with templated(model, label) as folder, engine('hf', folder) as e:
         items = ask(e, asked, label) if asked else []
         replies = [o.text for o in e.generate([chat(q['prompt']) for q in told], Sampling(ev.rule_tokens))] if told else []
     return dict(items=items, replies=replies, odd=odd)
@@ -305,24 +307,30 @@ def chosen(benchmarks:Path, # artifact
     return files
 
 # %% ../nbs/07_evaluate.ipynb #93c4ddfa
+def asked_plainly(model:Path # folder
+                 )->bool: # whether it has no template but the one of `templated`
+    "Whether a model is asked in plain text."
+    return plainly(AutoTokenizer.from_pretrained(model))
+
 def asked_all(job:Job, # with `benchmarks` and the models
               labels:tuple # roles of the models
-             )->tuple: # (items, free answers, metrics of these)
+             )->tuple: # (items, free answers, metrics of both)
     "Every question to some models, each step kept in `steps`."
-    ev, items, answers, metrics, steps = job.recipe.evaluate, [], [], [], job.out/'steps'
+    ev, items, answers, metrics, plain, steps = job.recipe.evaluate, [], [], [], [], job.out/'steps'
     files = chosen(job.inputs['benchmarks'], job.out, ev.questions)
     for label in labels:
-        folder = job.inputs[label]/'model'
-        for task, file in files.items():
-            found = once(steps/f'{label}-{task}.json', partial(lighteval, folder, {task: file}, job.out, label))
-            items += [dict(o, task=o['task'].rsplit('-', 1)[0]) for o in found]
-        for lang in ('ar', 'en'):
-            asked = read_tables(files[f'seen-{lang}'], ev.generate)
-            found = once(steps/f'{label}-spoken-{lang}.json', partial(speak, folder, asked, ev.max_tokens))
-            value, low, high = accuracy([a['correct'] for a in found])
-            metrics.append(metric('generate', 'seen', lang, 'test', label, value, len(found), low, high))
-            answers += [dict(a, model=label, lang=lang, task='seen', split='test') for a in found]
-    return items, answers, metrics
+        with templated(job.inputs[label]/'model', label) as folder:
+            if asked_plainly(folder): plain.append(label)
+            for task, file in files.items():
+                found = once(steps/f'{label}-{task}.json', partial(lighteval, folder, {task: file}, job.out, label))
+                items += [dict(o, task=o['task'].rsplit('-', 1)[0]) for o in found]
+            for lang in ('ar', 'en'):
+                asked = read_tables(files[f'seen-{lang}'], ev.generate)
+                found = once(steps/f'{label}-spoken-{lang}.json', partial(speak, folder, asked, ev.max_tokens))
+                value, low, high = accuracy([a['correct'] for a in found])
+                metrics.append(metric('generate', 'seen', lang, 'test', label, value, len(found), low, high))
+                answers += [dict(a, model=label, lang=lang, task='seen', split='test') for a in found]
+    return items, answers, figures(items, tuple(plain)) + metrics
 
 def written_lines(job:Job, **tables # name -> dicts
                  )->None:
@@ -337,7 +345,7 @@ def make_arm(job:Job # artifact `07_arm`
             )->None:
     "Every question to the tuned model alone."
     items, answers, metrics = asked_all(job, ('tuned',))
-    job.report.update(metrics=figures(items)+metrics, rows={'in': len(items), 'kept': len(items), 'rejected': {}})
+    job.report.update(metrics=metrics, rows={'in': len(items), 'kept': len(items), 'rejected': {}})
     written_lines(job, items=items, answers=answers)
 
 # %% ../nbs/07_evaluate.ipynb #704167ae
@@ -352,7 +360,7 @@ def make(job:Job # artifact `07_evaluate`
     rows, known = both_ways(there, job.inputs['text']) if there else ([], {})
     translated, each = translation_metrics(rows, known)
     said, ruled = [dict(a, task=f"{a['task']}, own words") for a in answers], rule_answers(arabic, ev)
-    job.report.update(metrics=figures(items)+metrics+translated, rows=counts(items, arabic),
+    job.report.update(metrics=metrics+translated, rows=counts(items, arabic),
                       comparisons=dict(answers=answer_comparisons([*items, *said, *ruled]), translations=translation_comparisons(rows, known)))
     if ev.arabic: job.report['comparisons']['arabic'] = arabic_comparisons(arabic, ev)
     told = {name: [dict(o, model=m) for m, found in arabic.items() for o in found[name]] for name in ('items', 'odd')} if arabic else {}

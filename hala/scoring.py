@@ -24,18 +24,8 @@ __all__ = ['POINTS', 'ALRAGE', 'ANSWER', 'REPLY', 'opened', 'evaluate_model', 's
 def opened(model:str # hub id or folder
           ): # yields a folder, whose model has a chat template
     "A model that is to be asked, in plain text where it has no template. HalaError where it is not to be had."
-    folder = model_folder(model, 'MODEL')
-    from transformers import AutoTokenizer
-    from hala.core.arabic import PLAIN, begin_of
-    try: tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as e: raise HalaError(f'{folder}: no tokenizer that can be opened ({str(e).splitlines()[0]})') from None
-    if tokenizer.chat_template: yield folder; return
-    print(f'{model}: no chat template, so it is asked in plain text', file=sys.stderr)
-    with TemporaryDirectory() as d:
-        for f in folder.iterdir(): (Path(d)/f.name).symlink_to(f.absolute())
-        own = Path(d)/'chat_template.jinja'; own.unlink(missing_ok=True) # an empty one: written to, the link would change the model
-        own.write_text(begin_of(tokenizer)+PLAIN, encoding='utf-8')
-        yield Path(d)
+    from hala.core.arabic import templated
+    with templated(model_folder(model, 'MODEL'), model) as folder: yield folder
 
 # %% ../nbs/scoring.ipynb #e31d416c
 def evaluate_model(model:str, # hub id or folder
@@ -44,13 +34,14 @@ def evaluate_model(model:str, # hub id or folder
                    limit:int=0 # questions of each file; 0: all
                   )->list: # metrics, as in a manifest
     "Any model's scores. HalaError where it is not to be had, or LightEval is not installed."
-    try: from hala.evaluate import arabic_answers, arabic_metrics, chosen, figures, lighteval
+    try: from hala.evaluate import arabic_answers, arabic_metrics, asked_plainly, chosen, figures, lighteval
     except ModuleNotFoundError as e: raise HalaError(f"asking questions needs {e.name}: pip install 'hala[eval]'") from None
     ev = replace(ev, questions=limit or ev.questions)
     with opened(model) as folder, TemporaryDirectory() as d:
+        plain = asked_plainly(folder)
         items = lighteval(folder, chosen(benchmarks, Path(d), limit), Path(d), model)
         found = arabic_answers(folder, ev, model) if ev.arabic or ev.rules else None
-    scores = figures([dict(o, task=o['task'].rsplit('-', 1)[0]) for o in items])
+    scores = figures([dict(o, task=o['task'].rsplit('-', 1)[0]) for o in items], (model,) if plain else ())
     if not found: return scores
     for o in found['odd']: print(f"{o['column']}, {'counted as wrong' if o['asked'] else 'left out'}: {o['reason']}", file=sys.stderr)
     return scores + arabic_metrics(found, ev, model)

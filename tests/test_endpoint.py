@@ -15,7 +15,7 @@ from conftest import ROOT
 
 from hala.cli import main
 from hala.core.adopt import adopt
-from hala.core import engine as module
+from hala.core import server as module
 from hala.core.engine import Endpoint, Sampling, engine, kept
 from hala.core.pipeline import plan
 from hala.core.recipe import HalaError
@@ -31,7 +31,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, plan=lambda text, times: None, scorer=None, wanted='key'):
         self.plan, self.scorer, self.wanted, self.lock = plan, scorer, wanted, threading.Lock()
-        self.asked, self.answered, self.running, self.most, self.freed = {}, [], 0, 0, threading.Event()
+        self.asked, self.answered, self.running, self.most, self.freed, self.paths = {}, [], 0, 0, threading.Event(), set()
         super().__init__(('127.0.0.1', 0), Handler)
 
     @property
@@ -56,6 +56,7 @@ class Handler(BaseHTTPRequestHandler):
             s.running += 1
             s.most = max(s.most, s.running)
             times = s.asked[text] = s.asked.get(text, 0)+1
+            s.paths.add(self.path)
         time.sleep(.01)
         try: self.answer(s.plan(text, times), body, text)
         finally:
@@ -72,6 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         if what == 'strange': return self.send(200, b'[1, 2]')
         if what == 'none': return self.send(200, b'{"choices": []}')
         if isinstance(what, int): return self.send(what, b'{"error": "no"}', Retry_After='0')
+        if callable(what): what = what(body)
         if isinstance(what, tuple): return self.send(what[0], json.dumps(what[1]).encode(), **what[2] if what[2:] else {})
         with s.lock: s.answered.append(text)
         choice = dict(message=dict(role='assistant', content=f'صدى {text}'), finish_reason='stop')
@@ -131,6 +133,40 @@ def test_what_the_user_must_mend(plan, wanted, says):
         e.generate(PROMPTS[:1], Sampling(8))
     assert '\n' not in str(caught.value) and 'Bearer' not in str(caught.value) and '[key' not in str(caught.value) and 'key=' not in str(caught.value)
     assert s.asked == {'sentence 0': 6 if 'tries' in says else 1}
+
+
+def newer(body):
+    "What OpenAI's newer models say of fields that they do not take; None: of none."
+    def bad(message, param): return (400, dict(error=dict(message=message, type='invalid_request_error', param=param, code='unsupported_parameter')))
+    if 'max_tokens' in body:
+        return bad("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", 'max_tokens')
+    if (t := body.get('temperature', 1)) != 1:
+        return bad(f"Unsupported value: 'temperature' does not support {t} with this model. Only the default (1) value is supported.", 'temperature')
+
+
+def test_a_model_that_takes_other_fields(tmp_path, capsys):
+    "Asked again in its own words, at once and for good; that it draws is told once. A temperature that was chosen is not replaced."
+    with serving(lambda *_: newer, lambda body: dict(model=str(sorted(body)))) as s:
+        with kept(tmp_path, 'openai', Endpoint(s.url, 'm', in_flight=4)) as e:
+            assert sentences(e) == ECHOES and max(s.asked.values()) == 3 and sum(s.asked.values()) <= 24 + 4*2
+            assert capsys.readouterr().err.count('m takes no temperature 0, so it draws') == 1 and e.engine.refusals == [0, '']
+            before = sum(s.asked.values())
+            assert [o.finish for o in e.generate(PROMPTS[:2], Sampling(8, .7), [1, 2])] == ['crashed']*2 and sum(s.asked.values()) == before+2
+    with serving(lambda *_: (400, dict(error=dict(message="'max_tokens' or 'max_completion_tokens' is too large: 8")))) as s:
+        with engine('openai', f'{s.url}#m') as e, pytest.raises(HalaError, match='is too large: 8'): e.generate(PROMPTS[:1], Sampling(8))
+        assert s.asked == {'sentence 0': 1}
+
+
+def test_an_address_that_names_a_version(monkeypatch):
+    "It stands behind every path; on Azure the key goes along as it wants it, and to nobody else."
+    with serving() as s, engine('openai', f'{s.url}/openai/deployments/d?api-version=2024-10-21#m') as e:
+        assert e.generate(PROMPTS[:1], Sampling(8))[0].text == ECHOES[0] and 'api-key' not in e.client.headers
+        assert s.paths == {'/v1/openai/deployments/d/chat/completions?api-version=2024-10-21'}
+    with engine('openai', 'https://x.openai.azure.com/openai/deployments/d?api-version=2024-10-21#m') as e: assert e.client.headers['api-key'] == 'key'
+    for host in ('azure.com.example', 'exampleazure.com'):
+        with engine('openai', f'https://{host}/v1#m') as e: assert 'api-key' not in e.client.headers
+    for query in ('key=1', 'api-version=1&sig=2', 'secret'):
+        with pytest.raises(HalaError, match='holds no key'), engine('openai', f'https://h/v1?{query}#m'): pass
 
 
 def sentences(e, prompts=PROMPTS): return [o.text or o.finish for o in e.generate(prompts, Sampling(8))]

@@ -2,6 +2,7 @@
 import json
 import socket
 import sys
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -14,7 +15,7 @@ from hala.core.store import sha256, write_rows
 from hala.core.text import row
 from hala.core.world import toy
 from hala.core.metrics import mcnemar
-from hala.evaluate import figures, lighteval
+from hala.evaluate import asked_all, figures, lighteval
 
 CHOICES = ['باريس', 'روما', 'مدريد عاصمة إسبانيا', 'لندن', 'the capital of nowhere']
 
@@ -128,6 +129,28 @@ def test_a_base_is_asked_in_plain_text(tmp_path, capsys):
     tokenizer.chat_template = PLAIN
     for o, r in zip(items, asked(6), strict=True):
         assert o['choice_logprobs'] == pytest.approx([forward(model, tokenizer, r['question'], c) for c in r['choices']], abs=1e-4)
+
+
+def test_a_run_asks_a_base_in_plain_text_as_hala_evaluate_does(tmp_path, capsys):
+    "Choices and free answers; the signature of each figure says how it was asked, beside a model that has a template."
+    from hala.scoring import evaluate_model
+    (tmp_path/'benchmarks').mkdir()
+    for lang in ('ar', 'en'): jsonl(tmp_path/'benchmarks'/f'seen-{lang}-test.jsonl', [dict(q, answers=['باريس']) for q in asked(6, lang)])
+    for label in ('base', 'tuned'): model, tokenizer = save(tmp_path/label/'model', 3)
+    (tmp_path/'base'/'model'/'chat_template.jinja').unlink()
+    job = SimpleNamespace(inputs={n: tmp_path/n for n in ('benchmarks', 'base', 'tuned')}, out=tmp_path/'out',
+                          recipe=SimpleNamespace(evaluate=recipe('1M', 'evaluate.generate=2; evaluate.max_tokens=4').evaluate))
+    job.out.mkdir()
+    items, answers, metrics = asked_all(job, ('base', 'tuned'))
+    assert capsys.readouterr().err.count('base: no chat template, so it is asked in plain text') == 1
+    how = {(m['model'], m['signature'].split('|')[4]) for m in metrics if m['name'] == 'acc'}
+    assert how == {('base', 'plain'), ('tuned', 'chat')} and len(answers) == 8
+    tokenizer.chat_template = PLAIN
+    for o, r in zip([o for o in items if (o['model'], o['lang']) == ('base', 'ar')], asked(6), strict=True):
+        assert o['choice_logprobs'] == pytest.approx([forward(model, tokenizer, r['question'], c) for c in r['choices']], abs=1e-4)
+    alone = evaluate_model(str(tmp_path/'base'/'model'), tmp_path/'benchmarks', job.recipe.evaluate)
+    def scores(found): return sorted((m['name'], m['lang'], m['value'], m['signature']) for m in found)
+    assert scores(alone) == scores(m for m in metrics if m['model'] == 'base' and m['name'].startswith('acc'))
 
 
 def test_what_evaluate_lacks_is_said_in_one_line(tmp_path, monkeypatch):

@@ -129,7 +129,7 @@ PathFinder.find_spec = staticmethod(lambda name, path=None, target=None: None if
 '''
 
 
-@pytest.mark.parametrize('name', ['cli', 'core.engine', 'core.quality', 'core.metrics'])
+@pytest.mark.parametrize('name', ['cli', 'core.engine', 'core.server', 'core.quality', 'core.metrics'])
 def test_core_requirements_are_enough(name):
     "What `hala translate` imports is there after `pip install hala` alone: every other installed package is hidden."
     run('-c', f'{HIDE.format(hidden=set(beyond_core()))}\nimport hala.{name}')

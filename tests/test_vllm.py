@@ -127,6 +127,23 @@ with engine('vllm', sys.argv[1]) as e: print(json.dumps([e.score([chat('Hi')], [
 COMPILER = re.compile(r'(.*-)?(gcc|g\+\+|cc|c\+\+|c[89]9|cpp|clang|clang\+\+|clang-cpp|icx|icpx)(-[\d.]+)?')
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='on a GPU it takes what is left')
+@pytest.mark.parametrize('space', ['', '1'])
+def test_a_long_context_keeps_no_model_from_starting(tmp_path, space):
+    "Keys and values as many as in LFM2-1.2B, 2.9 GiB for one text: room is made for it; with less, which the user may say, the longest text is shorter."
+    _, tokenizer = toy()
+    config = Lfm2Config(vocab_size=len(tokenizer), hidden_size=512, intermediate_size=64, num_hidden_layers=8, max_position_embeddings=128_000,
+                        layer_types=['conv']*2+['full_attention']*6, num_attention_heads=8, num_key_value_heads=8, conv_L_cache=3, conv_dim=512,
+                        block_dim=512, block_auto_adjust_ff_dim=False, pad_token_id=tokenizer.pad_token_id, bos_token_id=tokenizer.bos_token_id,
+                        eos_token_id=tokenizer.eos_token_id)
+    for part in (Lfm2ForCausalLM(config), tokenizer): part.save_pretrained(tmp_path)
+    environment = {k: v for k, v in os.environ.items() if k != 'VLLM_CPU_KVCACHE_SPACE'} | (dict(VLLM_CPU_KVCACHE_SPACE=space) if space else {})
+    python = next(p for p in pythons() if has_vllm(p))
+    done = subprocess.run([python, '-c', PROGRAM, str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout.splitlines()[-1])) == 2
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='on a GPU it compiles what it likes')
 def test_no_compiler_is_needed_on_a_cpu(model, tmp_path):
     "With none on the path, and no word from whoever starts it, vLLM in a process of its own scores as transformers do."

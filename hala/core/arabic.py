@@ -4,10 +4,12 @@
 
 # %% ../../nbs/core/arabic.ipynb #0a053f07
 from __future__ import annotations
-import math, re
+import math, re, sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 import numpy as np
 from .metrics import Comparison, accuracy, metric, paired_bootstrap, same_questions
 from .recipe import MMLU, HalaError
@@ -18,10 +20,10 @@ from .text import chat
 __all__ = ['LETTERS', 'ANSWER', 'SCHOOL', 'ARABIC_MMLU', 'ALGHAFA', 'ARATRUST', 'BENCHMARKS', 'COLUMNS', 'PLAIN', 'MARK', 'MARKS',
            'RULES', 'SUBJECTS', 'VALUES', 'mcq', 'kept_options', 'lettered', 'arabic_mmlu', 'madinah_qa',
            'arabic_mmlu_ht', 'aratrust', 'arabic_exams', 'alghafa', 'Benchmark', 'question', 'subset_questions',
-           'subset_rows', 'benchmark_questions', 'begin_of', 'prompt_text', 'requests', 'answered', 'ask', 'by_subset',
-           'mean_of_means', 'drawn_means', 'benchmark_metrics', 'compare_benchmarks', 'alrage', 'judge_messages',
-           'judge_score', 'judged_metric', 'compare_marks', 'lines', 'bare_words', 'json_object', 'followed',
-           'instructions', 'rule_metrics']
+           'subset_rows', 'benchmark_questions', 'begin_of', 'plainly', 'templated', 'prompt_text', 'requests',
+           'answered', 'ask', 'by_subset', 'mean_of_means', 'drawn_means', 'benchmark_metrics', 'compare_benchmarks',
+           'alrage', 'judge_messages', 'judge_score', 'judged_metric', 'compare_marks', 'lines', 'bare_words',
+           'json_object', 'followed', 'instructions', 'rule_metrics']
 
 # %% ../../nbs/core/arabic.ipynb #02708406
 LETTERS = tuple('أ ب ج د هـ و ز ح ط ي ك ل م ن س ع ف ص ق ر ش ت ث خ ذ ض ظ غ'.split()) # LightEval's; the fifth has two characters
@@ -197,13 +199,34 @@ def begin_of(tokenizer # of the model
     if first and first[-1] == tokenizer.eos_token_id: first = first[:-1]
     return ''.join(tokenizer.convert_ids_to_tokens(first))
 
+def plainly(tokenizer # of the model
+           )->bool: # whether it is asked in plain text
+    "Whether its template is the one that adds nothing."
+    return str(tokenizer.chat_template).endswith(PLAIN)
+
+@contextmanager
+def templated(model:Path, # folder
+              label:str # what it is called
+             ): # yields a folder, whose model has a chat template
+    "A model that is to be asked, in plain text where it has no template. HalaError where it has no tokenizer."
+    from transformers import AutoTokenizer
+    try: tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as e: raise HalaError(f'{model}: no tokenizer that can be opened ({str(e).splitlines()[0]})') from None
+    if tokenizer.chat_template: yield model; return
+    print(f'{label}: no chat template, so it is asked in plain text', file=sys.stderr)
+    with TemporaryDirectory() as d:
+        for f in model.iterdir(): (Path(d)/f.name).symlink_to(f.absolute())
+        own = Path(d)/'chat_template.jinja'; own.unlink(missing_ok=True) # an empty one: written to, the link would change the model
+        own.write_text(begin_of(tokenizer)+PLAIN, encoding='utf-8')
+        yield Path(d)
+
 def prompt_text(tokenizer, # of the model
                 q:dict, # question
                 chatting:bool=True, # through the chat template, or as plain text
                )->str: # what the model reads before the choice, special tokens included
     "A question as the model reads it. HalaError where there is no chat template."
     body, begin = q['query'][len(q['instruction']):].strip(), begin_of(tokenizer)
-    if not chatting or str(tokenizer.chat_template).endswith(PLAIN): return begin + q['instruction'] + '\n\n' + body
+    if not chatting or plainly(tokenizer): return begin + q['instruction'] + '\n\n' + body
     if not tokenizer.chat_template:
         raise HalaError('the model has no chat template (chat_template.jinja); a model that is asked questions needs one')
     text = tokenizer.apply_chat_template(chat(q['instruction'] + body), tokenize=False, add_generation_prompt=True)

@@ -4,31 +4,26 @@
 
 # %% ../../nbs/core/engine.ipynb #57660199
 from __future__ import annotations
-import gc, hashlib, json, math, os, random, re, threading, time
-from collections import defaultdict, namedtuple
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+import gc, hashlib, json, math, os, re
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from urllib.parse import urlsplit
 import numpy as np, psutil, pyarrow as pa, pyarrow.compute as pc, torch
-from transformers import GenerationConfig
+from transformers import AutoConfig, GenerationConfig
 from transformers.utils import logging
 from .recipe import HalaError
+from .server import Endpoint, Openai, Output, endpoint
 from .store import Answers, Table, key_of, once, part_name, path_code, row_key, share_out, slices, stored_dtype, weights
 from .tables import Shape, translate_records
 from .text import ask, chat, translate_texts, worst
 
 # %% auto #0
-__all__ = ['BYTES', 'Output', 'PASSES', 'TRIES', 'PATIENCE', 'LONGEST_PAUSE', 'LONGEST_WAIT', 'ONE', 'WORDS', 'ACCOUNT', 'MENDED',
-           'FIRST', 'FLOOR', 'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED', 'SCORED', 'NONE', 'memory_needed',
-           'need_memory', 'cards_for', 'load', 'Sampling', 'render', 'batches', 'padded', 'Hf', 'generate', 'score',
-           'Endpoint', 'endpoint', 'Refused', 'Passing', 'named', 'pause', 'fault', 'reply_of', 'counted', 'reserve',
-           'settle', 'came_to', 'greeted', 'ask_server', 'Openai', 'spoken_as', 'said', 'asked_together', 'land',
-           'score_remotely', 'need_vllm', 'need_version', 'installed', 'vllm_settings', 'Vllm', 'default_engine',
+__all__ = ['BYTES', 'FLOOR', 'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED', 'SCORED', 'NONE', 'memory_needed',
+           'need_memory', 'cards_for', 'load', 'of_use', 'Sampling', 'render', 'batches', 'padded', 'Hf', 'generate',
+           'score', 'need_vllm', 'need_version', 'installed', 'cache_space', 'vllm_settings', 'Vllm', 'default_engine',
            'engine', 'choose', 'translate', 'translate_rows', 'proved', 'proved_rows', 'arithmetic', 'Kept',
            'kept_answers', 'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed', 'contents', 'marked',
            'first_seen', 'translate_table']
@@ -78,14 +73,20 @@ def load(model:Path # folder
                                              use_safetensors=True) # other formats can run code
     return m.eval(), AutoTokenizer.from_pretrained(model, padding_side='left')
 
+# %% ../../nbs/core/engine.ipynb #e1a40c0b
+def of_use(record # logging.LogRecord
+          )->bool: # whether it is shown
+    "Whether a message of transformers can be acted upon: the advice of a kernel for GPUs cannot where there is none."
+    return torch.cuda.is_available() or 'is falling back to its reference PyTorch implementation' not in record.getMessage()
+
+logging.get_logger('transformers.integrations.hub_kernels').addFilter(of_use)
+
 # %% ../../nbs/core/engine.ipynb #d4fb3bf2
 @dataclass(frozen=True)
 class Sampling:
     "How texts are drawn."
     max_tokens: int # of one answer
     temperature: float = 0.0 # 0: the most likely token each time
-
-Output = namedtuple('Output', 'text tokens_in tokens_out finish') # finish: 'stop' or 'length'
 
 def render(tokenizer, # with a chat template
            prompt # messages, or text that is taken as it is
@@ -182,278 +183,6 @@ def score(e:Hf, # engine
         done += len(batch); told(done, len(prompts))
     return out
 
-# %% ../../nbs/core/engine.ipynb #bc3f55e7
-@dataclass(frozen=True)
-class Endpoint:
-    "A model behind a server that speaks OpenAI's protocol."
-    url: str # e.g. 'http://127.0.0.1:8000/v1'
-    model: str # its name there
-    in_flight: int = 16 # requests at a time
-    prices: tuple = (0.0, 0.0) # of a million tokens read, of a million written
-    max_cost: float = 0.0 # in the currency of the prices, for one process; 0: no limit
-    def cost(self, read:int, written:int)->float: # of tokens
-        "The price of an answer."
-        return (read*self.prices[0] + written*self.prices[1])/1e6
-
-def endpoint(text:str, # 'URL#MODEL'
-             **more # other fields
-            )->Endpoint:
-    "An endpoint as one writes it. HalaError where it is none, or holds a secret."
-    url, _, model = text.partition('#')
-    at = urlsplit(url)
-    if at.scheme not in ('http', 'https') or not at.netloc or not model: raise HalaError(f'{text!r} is no endpoint; write http://HOST:PORT/v1#MODEL')
-    if at.username or at.query: raise HalaError('an endpoint holds no key: put it into the environment variable OPENAI_API_KEY')
-    return Endpoint(url.rstrip('/'), model, **more)
-
-# %% ../../nbs/core/engine.ipynb #2e65e899
-PASSES, TRIES, PATIENCE = {408, 409, 425, 429}, 6, 300.0 # status codes beside 5xx that may pass; of one request at least; seconds for what may pass
-LONGEST_PAUSE, LONGEST_WAIT = 60.0, 900.0 # seconds between two tries: of its own accord; because the server said so
-ONE, WORDS = {400, 413, 422}, 200 # status codes that speak of one request; characters of a server's message that are shown
-ACCOUNT = re.compile('quota|billing|balance|credit|payment|account|api_key|model_not_found') # kinds of error that speak of all, whatever the status
-MENDED = {401: 'wants another key than OPENAI_API_KEY', 402: 'wants to be paid', 403: 'wants another key than OPENAI_API_KEY'}
-
-class Refused(HalaError):
-    "A server will not answer this request, whatever becomes of others."
-
-class Passing(Exception):
-    "A server may answer later."
-
-def named(said:str|None # the server's Retry-After
-         )->float|None: # seconds; None: it names no time
-    "How long a server wants one to wait: a number of seconds, or a date (RFC 9110, section 10.2.3)."
-    if said and re.fullmatch(r'\d+(\.\d+)?', said): return float(said)
-    try: return max(0.0, parsedate_to_datetime(said).timestamp() - time.time()) if said else None
-    except ValueError: return None
-
-def pause(k:int, # tries so far
-          said:str|None # the server's Retry-After
-         )->float: # seconds
-    "How long to wait: as long as the server says, else twice as long each time, and never in step with others."
-    wanted = named(said)
-    return (min(LONGEST_PAUSE, 0.5*2**min(k, 10)) if wanted is None else min(LONGEST_WAIT, wanted)) * random.uniform(1.0, 1.25)
-
-def fault(text:str # body of a reply
-         )->tuple: # (message on one line; what kinds of error the server names, where that is more than a rate that is too high)
-    "What a server says went wrong. It may repeat what it was sent, so the key is taken out."
-    try: found = json.loads(text)
-    except ValueError: found = text
-    kinds = []
-    for name in ('error', 'detail', 'message', 'msg'):
-        found = found[0] if isinstance(found, list) and found else found
-        if isinstance(found, dict): kinds += [str(found.get(k)) for k in ('code', 'type')]; found = found.get(name, found)
-    line = next((x for x in str(found).splitlines() if x.strip()), 'no message')
-    if key := os.environ.get('OPENAI_API_KEY'): line = line.replace(key, '[secret]')
-    line = ' '.join(''.join(c if c.isprintable() else ' ' for c in line).split())
-    return line if len(line) <= WORDS else line[:WORDS-1]+'…', ' '.join(kinds)
-
-# %% ../../nbs/core/engine.ipynb #b81e6f35
-def reply_of(r, # httpx.Response
-             path:str, body:dict, # what was asked
-             url:str # of the server
-            )->dict: # with at least one choice
-    "What a server replied. Passing where it may say more later, Refused where it will not answer this request, HalaError where it will answer none."
-    if r.is_success:
-        found = r.json()
-        if isinstance(found, dict) and isinstance(found.get('choices'), list) and found['choices']: return found
-        raise Passing('a reply without an answer')
-    says, kinds = fault(r.text)
-    said, everybody = f'status {r.status_code}: {says}', ACCOUNT.search(kinds) is not None
-    if (r.status_code in PASSES or r.status_code >= 500) and not everybody: raise Passing(said)
-    if r.status_code in ONE and not everybody: raise Refused(said)
-    what = MENDED.get(r.status_code, 'answers no such request')
-    if r.status_code == 404: what = f'knows no {path} of {body["model"]!r}'
-    if r.is_redirect: what = f'sends {path} elsewhere, to {r.headers.get("location", "?").partition("?")[0][:WORDS]}; write its address as it is now'
-    raise HalaError(f'{url} {what} ({said}); what was answered is kept')
-
-def counted(reply:dict # of a server
-           )->tuple|None: # tokens read and written; None: it does not say
-    "What a server says that an answer took."
-    used = reply.get('usage') if isinstance(reply, dict) else None
-    found = tuple(used.get(k) for k in ('prompt_tokens', 'completion_tokens')) if isinstance(used, dict) else ()
-    return found if found and all(type(x) is int and x >= 0 for x in found) else None
-
-# %% ../../nbs/core/engine.ipynb #9c36d2ab
-def reserve(e, # engine `Openai`
-            body:dict # of a request
-           )->float: # its highest price
-    "Hold back what a request can cost, as soon as there is room for it. HalaError where there never will be, or where nothing more is to be sent."
-    most = e.at.cost(len(json.dumps(body, ensure_ascii=False).encode()), body['max_tokens'])
-    def room(): return not e.at.max_cost or e.cost + sum(e.held) + most <= e.at.max_cost
-    with e.changed:
-        e.changed.wait_for(lambda: room() or not e.held)
-        if e.stop.is_set(): raise HalaError('nothing more is sent')
-        if not room(): raise HalaError(
-            f'spent {e.cost:.4f}; the next request could make it {e.cost+most:.4f}, above --max-cost {e.at.max_cost:g}; what was answered is kept')
-        e.held.append(most)
-    return most
-
-def settle(e, # engine `Openai`
-           most:float, cost:float # what was held back; what it came to
-          )->None:
-    "Put what a request came to in the place of what it could have."
-    with e.changed: e.held.remove(most); e.cost += cost; e.changed.notify_all()
-
-def came_to(at:Endpoint, r, # httpx.Response
-            most:float # the highest price
-           )->float: # price
-    "What a reply costs, as far as it says."
-    if not r.is_success: return 0.0
-    try: used = counted(r.json())
-    except ValueError: return most
-    return at.cost(*used) if used else most
-
-# %% ../../nbs/core/engine.ipynb #ece217f2
-def greeted(e, # engine `Openai`
-            path:str, body:dict # of the request that failed
-           )->bool: # answered
-    "Whether a server answers something short. HalaError where the greeting could cost too much."
-    import httpx
-    hi = dict(spoken_as('Hi' if 'prompt' in body else chat('Hi')), model=body['model'], max_tokens=body['max_tokens'])
-    most = cost = reserve(e, hi)
-    try:
-        r = e.client.post(path, json=hi); cost = came_to(e.at, r, most)
-        return bool(reply_of(r, path, hi, e.at.url))
-    except (httpx.HTTPError, ValueError, Passing, HalaError): return False
-    finally: settle(e, most, cost)
-
-def ask_server(e, # engine `Openai`
-               path:str, body:dict, # e.g. 'chat/completions'; of the request
-               read # function of a reply -> answer, or Refused
-              ): # answer
-    "One answer of a server. Refused, or HalaError where it stays away or answers nobody."
-    import httpx
-    begun, k, over = time.monotonic(), 0, False
-    while not over:
-        most, r = reserve(e, body), None
-        cost = most # until it is known to be less
-        try:
-            r = e.client.post(path, json=body); cost = came_to(e.at, r, most)
-            return read(reply_of(r, path, body, e.at.url))
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as x: said, cost = type(x).__name__, 0.0 # nothing was sent
-        except (httpx.TransportError, ValueError, TypeError, LookupError, AttributeError) as x: said = type(x).__name__ # broken off, or no answer
-        except Passing as x: said = str(x)
-        finally: settle(e, most, cost)
-        k += 1; passes = e.understood if r is None else not r.is_success
-        over = k >= TRIES and (not passes or time.monotonic()-begun >= PATIENCE) or e.stop.wait(pause(k-1, r and r.headers.get('retry-after')))
-    if e.understood and not e.stop.is_set() and r is not None and r.status_code not in PASSES and greeted(e, path, body): raise Refused(f'{said}, {k} times')
-    raise HalaError(f'{e.at.url} gave no answer in {k} tries (the last: {said}); what was answered is kept, the same command goes on from there')
-
-# %% ../../nbs/core/engine.ipynb #44f2b520
-class Openai:
-    "A server that speaks OpenAI's protocol."
-    flows = True # answers come one by one, not in batches
-    def __init__(self, model # Endpoint, or as text
-                ):
-        import httpx
-        self.at = model if isinstance(model, Endpoint) else endpoint(str(model))
-        key = os.environ.get('OPENAI_API_KEY')
-        self.client = httpx.Client(base_url=self.at.url, headers=dict(Authorization=f'Bearer {key}') if key else {},
-                                   timeout=httpx.Timeout(600, connect=10), limits=httpx.Limits(max_connections=self.at.in_flight))
-        self.cost, self.held, self.changed, self.stop = 0.0, [], threading.Condition(), threading.Event() # see `reserve`
-        self.understood, self.refusals = False, [0, ''] # whether it ever answered a request of this kind; how many it refused, and what it said first
-    def generate(self, prompts:list, sampling:Sampling, seeds:list|None=None, told=lambda done, total: None, # as of any engine
-                 arrived=lambda found: None # called with {index: answer} as answers come
-                )->list: # as of any engine
-        "Answers to prompts."
-        how = dict(max_tokens=sampling.max_tokens, temperature=sampling.temperature)
-        bodies = [dict(how, **spoken_as(p), **(dict(seed=s) if seeds else {})) for p, s in zip(prompts, seeds or prompts)]
-        found = asked_together(self, bodies, lambda i, reply: said(reply), told, arrived)
-        return [Output('', 0, 0, 'crashed') if isinstance(x, Refused) else x for x in found]
-    def score(self, prompts:list, continuations:list, told=lambda done, total: None, arrived=lambda found: None)->list: # as of `generate`
-        "How likely the model finds each continuation. HalaError where the server does not say."
-        return score_remotely(self, prompts, continuations, told, arrived)
-    def close(self)->None:
-        "Hang up."
-        self.client.close()
-
-def spoken_as(prompt # messages, or a text that is taken as it is
-             )->dict: # of a request
-    "A prompt as the protocol has it."
-    return dict(prompt=prompt) if isinstance(prompt, str) else dict(messages=prompt)
-
-def said(reply:dict # of a server
-        )->Output:
-    "What a server answered. Refused where it is no text, or was cut off by something else than its length."
-    choice = reply['choices'][0]
-    text, finish = (choice.get('message') or choice).get('content', choice.get('text')), choice.get('finish_reason')
-    if not isinstance(text, str) or finish not in ('stop', 'length'): raise Refused(f'no whole answer (finish_reason {finish!r})')
-    return Output(text.strip(), *(counted(reply) or (0, 0)), finish)
-
-# %% ../../nbs/core/engine.ipynb #8d3c0bb0
-FIRST = 16 # refusals without an answer that speak of all requests, or as many as are in flight
-
-def asked_together(e:Openai, # engine
-                   bodies:list, # of requests
-                   read, # function of (index, reply) -> answer, or Refused
-                   told, # called with (done, total)
-                   arrived=lambda found: None # called with {index: answer} as answers come
-                  )->list: # answers, and Refused where there is none, in the order of the requests
-    "Some requests in flight all the time. HalaError where the server answers nobody, or the next could cost too much."
-    out, flying, done, refused = [None]*len(bodies), {}, 0, 0
-    sizes = [len(json.dumps(b)) for b in bodies]; shortest = sizes.index(min(sizes)) if sizes else None
-    todo = iter(sorted(range(len(bodies)), key=lambda i: i != shortest)); e.stop.clear()
-    def ask(i):
-        path, body = 'chat/completions' if 'messages' in bodies[i] else 'completions', dict(bodies[i], model=e.at.model)
-        return ask_server(e, path, body, partial(read, i))
-    with ThreadPoolExecutor(e.at.in_flight) as pool:
-        def send(): flying.update((pool.submit(ask, i), i) for _, i in zip(range(e.at.in_flight-len(flying)), todo))
-        try:
-            send()
-            while flying:
-                found, bad, ends = land(e, flying, out); done += len(found)+bad; refused += bad
-                if not ends and not e.understood and refused >= min(len(bodies), max(FIRST, e.at.in_flight)):
-                    ends = HalaError(f'{e.at.url} refused all of the first {refused} requests ({e.refusals[1]})')
-                if not ends: send() # before the disk is waited for
-                if found: arrived(found)
-                told(done, len(bodies))
-                if ends: raise ends
-        except BaseException:
-            e.stop.set()
-            while flying:
-                if found := land(e, flying, out)[0]: arrived(found)
-            raise
-    return out
-
-# %% ../../nbs/core/engine.ipynb #5b854341
-def land(e:Openai, # engine
-         flying:dict, # future -> index of its request
-         out:list # gets answers, and Refused
-        )->tuple: # {index: answer}, how many were refused, the HalaError that ends the run or None
-    "Take in what has come back, at least one."
-    found, refused, ends = {}, 0, None
-    for f in wait(flying, return_when=FIRST_COMPLETED).done:
-        i = flying.pop(f)
-        try: found[i] = out[i] = f.result()
-        except Refused as x: out[i] = x; refused += 1; e.refusals = [e.refusals[0]+1, e.refusals[1] or str(x)]
-        except HalaError as x: ends = ends or x
-    e.understood |= bool(found)
-    return found, refused, ends
-
-# %% ../../nbs/core/engine.ipynb #73529d6f
-def score_remotely(e:Openai, # engine
-                   prompts:list, continuations:list, # messages or texts; texts
-                   told, arrived # as of `asked_together`
-                  )->list: # one list of log-probabilities a prompt; [nan] where it is refused
-    "Scores by vLLM's extension of the protocol."
-    once, known = {key_of(p): p for p in prompts}, e.understood
-    def whole(p, c):
-        if isinstance(p, str): return dict(prompt=p+c, prompt_logprobs=0, max_tokens=1)
-        return dict(messages=[*p, dict(role='assistant', content=c)], add_generation_prompt=False, continue_final_message=True, prompt_logprobs=0, max_tokens=1)
-    def length(_, reply):
-        if used := counted(reply): return used[0]
-        raise HalaError(f'{e.at.url} does not count the tokens of a prompt (usage), so it cannot score; judge and choose with the engine hf or vllm')
-    lengths = asked_together(e, [dict(spoken_as(p), max_tokens=1) for p in once.values()], length, lambda done, total: told(done, total+len(prompts)))
-    starts = dict(zip(once, lengths)); left = [(i, n) for i, p in enumerate(prompts) if not isinstance(n := starts[key_of(p)], Refused)]
-    def scored(k, reply):
-        logprobs = reply.get('prompt_logprobs') or reply['choices'][0].get('prompt_logprobs')
-        if logprobs: return [next(iter(x.values()), {})['logprob'] for x in logprobs[left[k][1]:]]
-        raise HalaError(f'{e.at.url} gives no log-probabilities of a prompt, so it cannot score; judge and choose with the engine hf or vllm')
-    e.understood, out = known, [[math.nan]]*len(prompts) # to count is not to score: whether it does that is still to be seen
-    found = asked_together(e, [whole(prompts[i], continuations[i]) for i, _ in left], scored,
-                           lambda done, total: told(len(once)+done, len(once)+total), lambda some: arrived({left[k][0]: x for k, x in some.items()}))
-    for (i, _), x in zip(left, found): out[i] = [math.nan] if isinstance(x, Refused) else x
-    return out
-
 # %% ../../nbs/core/engine.ipynb #8cc9a01f
 FLOOR = 0, 32 # of vLLM: what came before was never compared with transformers
 
@@ -474,22 +203,33 @@ def installed(name:str # distribution
     try: return version(name)
     except PackageNotFoundError: return None
 
-def vllm_settings(gpu:bool # whether there is one
+def cache_space(model:Path # folder
+               )->int: # GiB
+    "What vLLM's cache is given on a CPU: room for the keys and values of one text as long as the model reads, as far as memory goes."
+    c = AutoConfig.from_pretrained(model)
+    attending = sum(k in ('full_attention', 'sliding_attention') for k in getattr(c, 'layer_types', None) or ['full_attention']*c.num_hidden_layers)
+    heads, width = getattr(c, 'num_key_value_heads', None) or c.num_attention_heads, getattr(c, 'head_dim', None) or c.hidden_size//c.num_attention_heads
+    wanted = attending * heads * width * 2 * 4 * c.max_position_embeddings * 1.1 # keys and values, in float32
+    return max(1, min(math.ceil(wanted/2**30), (psutil.virtual_memory().available - memory_needed(model)) // 2**31))
+
+def vllm_settings(gpu:bool, # whether there is one
+                  model:Path # folder
                  )->dict: # arguments of vllm.LLM
     "What makes vLLM say what transformers says."
     exact = dict(enable_prefix_caching=False, seed=0)
     if gpu: return dict(exact, dtype='auto', tensor_parallel_size=int(os.environ.get('HALA_TENSOR_PARALLEL', 1)))
-    os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING='0', VLLM_CPU_KVCACHE_SPACE=os.environ.get('VLLM_CPU_KVCACHE_SPACE', '1'))
+    os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING='0', VLLM_CPU_KVCACHE_SPACE=os.environ.get('VLLM_CPU_KVCACHE_SPACE') or str(cache_space(model)))
     os.environ.setdefault('TORCHDYNAMO_DISABLE', '1') # torch reads it when something is to be compiled, which begins when vLLM is imported
-    return dict(exact, dtype='float32', enforce_eager=True, distributed_executor_backend='uni', compilation_config={'custom_ops': ['-rotary_embedding']})
+    return dict(exact, dtype='float32', enforce_eager=True, distributed_executor_backend='uni', max_model_len=-1,
+                compilation_config={'custom_ops': ['-rotary_embedding']})
 
 # %% ../../nbs/core/engine.ipynb #cbf248ab
 class Vllm:
     "vLLM in this process."
     def __init__(self, model:Path # folder
                 ):
-        settings = vllm_settings(torch.cuda.is_available())
-        need_vllm(); need_memory(model, settings.get('tensor_parallel_size', 1))
+        need_vllm(); settings = vllm_settings(torch.cuda.is_available(), model)
+        need_memory(model, settings.get('tensor_parallel_size', 1))
         from transformers import AutoTokenizer
         from vllm import LLM
         self.model, self.tokenizer = LLM(model=str(model), **settings), AutoTokenizer.from_pretrained(model)

@@ -72,7 +72,7 @@ def do_serve(a # parsed arguments
     python = python_with_vllm(pythons())
     folder = model_folder(a.model, 'MODEL')
     name = a.served or (folder.name if Path(a.model).expanduser().is_dir() else a.model)
-    words = [python, *server_words(str(folder), name, a.host, a.port, vllm_settings(torch.cuda.is_available()))]
+    words = [python, *server_words(str(folder), name, a.host, a.port, vllm_settings(torch.cuda.is_available(), folder))]
     print(f'{shlex.join(words)}\nwhen it is up: hala translate IN OUT --url http://{a.host}:{a.port}/v1 --model {shlex.quote(name)}', flush=True)
     if not a.dry: os.execv(python, words)
 
