@@ -407,9 +407,10 @@ def test_formulas_are_set_in_a_font_for_formulas(site):
 
 
 @needs_chromium
-def test_an_option_stays_in_one_piece(site, pages):
+@pytest.mark.parametrize('width', [390, 1280])
+def test_an_option_stays_in_one_piece(site, pages, width):
     with browser.served(site) as address, browser.Browser() as b:
-        b.size(1280)
+        b.size(width)
         for page in pages:
             if not re.search('<span class="pre">-', page.read_text(encoding='utf-8')): continue
             b.open(f'{address}/{page.relative_to(site).as_posix()}')
