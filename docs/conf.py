@@ -82,7 +82,13 @@ def finish(app, error):
         for page in Path(app.outdir).rglob('*.html'): page.write_text(mark(breakable(page.read_text(encoding='utf-8'))), encoding='utf-8')
 
 
+def searching(app, page, template, context, doctree):
+    "The page of the search alone takes the script that gives each excerpt its direction."
+    if page == 'search': app.add_js_file('search.js', loading_method='defer')
+
+
 def setup(app):
     fonts(app)
+    app.connect('html-page-context', searching)
     app.add_html_math_renderer('mathml', inline_renderers=(mathml, None), block_renderers=(mathml, None))
     app.connect('build-finished', finish)

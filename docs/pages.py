@@ -264,6 +264,8 @@ def settled(output):
         for column, head in zip(zip(*rows, strict=True), [*above][-len(rows[0]):] if rows else (), strict=True):
             if numeric([td.text_content() for td in column]):
                 for found in (head, *column): found.set('class', 'number')
+                # where there is no room an interval goes below its figure, in one piece
+                for td in column: td.text = re.sub(r' (?!\()', '\u00a0', td.text or '')
     return output | {'data': output['data'] | {'text/html': ''.join(tostring(child, encoding='unicode') for child in page)}}
 
 

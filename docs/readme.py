@@ -134,7 +134,7 @@ def generated():
         yield path, badges(path.read_text(encoding='utf-8'), name), 'settings.ini'
     yield root/'README.md', readme(root/'nbs/index.ipynb'), 'nbs/index.ipynb'
     front = root/'README.ar.md'
-    yield front, arabic(front.read_text(encoding='utf-8')), 'docs/results'
+    yield front, badges(arabic(front.read_text(encoding='utf-8')), 'index.ipynb'), 'docs/results and settings.ini'
 
 
 def main():

@@ -310,16 +310,53 @@ def test_words_stand_in_the_order_in_which_they_are_read(site, pages):
 
 
 @needs_chromium
-def test_letters_of_a_figure_keep_their_size(site):
-    "On a telephone the frame of a wide figure scrolls; a picture made for it fits."
+def test_a_figure_is_seen_whole_on_a_telephone(site, pages):
+    "No panel and no legend waits beyond the edge, and what is drawn now keeps four fifths of the size of its letters."
     with browser.served(site) as address, browser.Browser() as b:
         b.size(390)
-        b.open(f'{address}/06_merge.html')
-        shown = b.evaluate("""[...document.querySelectorAll('div.cell_output img[src$=".svg"]')].map(i => [i.clientWidth, i.naturalWidth,
-            getComputedStyle(i.closest('div.cell_output')).overflowX])""")
-        assert shown and all(width == natural and scrolls == 'auto' for width, natural, scrolls in shown)
+        seen = {}
+        for page, root in pages.items():
+            if not root.xpath('//div[contains(@class, "cell_output")]//img'): continue
+            name = page.relative_to(site).as_posix()
+            b.open(f'{address}/{name}')
+            seen[name] = b.evaluate("""[...document.querySelectorAll('div.cell_output img')].map(i => {
+                const box = i.getBoundingClientRect(), frame = i.closest('div.cell_output');
+                return [box.left, box.right, box.width/i.naturalWidth, frame.scrollWidth - frame.clientWidth]; })""")
+        assert len(seen) > 8 and not {n: boxes for n, boxes in seen.items() if any(left < 0 or right > 390 or more > 1 for left, right, _, more in boxes)}
+        assert all(scale > .8 for name in ('core/figures.html', 'core/arms.html', 'core/compare.html') for _, _, scale, _ in seen[name])
         b.open(f'{address}/index.html')
         assert b.evaluate("""document.querySelector('article img[src$="pipeline.svg"]').clientWidth""") > 330
+
+
+@needs_chromium
+def test_a_wide_table_fits_a_desk_or_shows_that_it_goes_on(site):
+    with browser.served(site) as address, browser.Browser() as b:
+        b.size(1280)
+        for page in ('03_translator', '06_merge', '07_evaluate'):
+            b.open(f'{address}/{page}.html')
+            assert not b.evaluate("[...document.querySelectorAll('div.cell_output .text_html')].filter(e => e.scrollWidth > e.clientWidth + 1).length"), page
+        b.size(390)
+        b.open(f'{address}/07_evaluate.html')
+        frames = "[...document.querySelectorAll('div.cell_output .text_html')]"
+        fades = b.evaluate(f"{frames}.map(e => [e.scrollWidth > e.clientWidth + 1, parseFloat(getComputedStyle(e).getPropertyValue('--fade')) > 0])")
+        assert [True, True] in fades and all(wide == fade for wide, fade in fades), 'an edge fades where something lies behind it'
+        b.evaluate(f"{frames}.forEach(e => e.scrollLeft = e.scrollWidth)")
+        b.wait(f"{frames}.every(e => parseFloat(getComputedStyle(e).getPropertyValue('--fade')) < 1)")
+
+
+@needs_chromium
+def test_an_excerpt_that_was_found_runs_as_most_of_its_letters(site):
+    "An English one whose first letters are Arabic is not turned round."
+    arabic = '(text => [...text.matchAll(/\\p{Script=Arabic}/gu)].length > [...text.matchAll(/\\p{Script=Latin}/gu)].length)'
+    with browser.served(site) as address, browser.Browser() as b:
+        b.size(390)
+        for word in ('عملة', 'slerp'):
+            b.open(f'{address}/search.html?q={word}')
+            texts = '[...document.querySelectorAll("#search-results li > :is(a, .context)")]'
+            b.wait(f'{texts}.length > 9 && [...document.querySelectorAll("#search-results li")].every(e => e.querySelector(".context"))')
+            assert not b.evaluate(f"{texts}.filter(e => (getComputedStyle(e).direction == 'rtl') != {arabic}(e.textContent)).map(e => e.textContent)")
+            assert word != 'slerp' or {'rtl', 'ltr'} == {*b.evaluate(f"{texts}.map(e => e.dir)")}, 'the excerpt of the Arabic page, and others'
+            assert not b.evaluate(f"{texts}.filter(e => e.scrollWidth > e.clientWidth + 1 && e.tagName == 'P' || e.getBoundingClientRect().right > 390).length")
 
 
 @needs_chromium
@@ -370,9 +407,10 @@ def test_formulas_are_set_in_a_font_for_formulas(site):
 
 
 @needs_chromium
-def test_an_option_stays_in_one_piece(site, pages):
+@pytest.mark.parametrize('width', [390, 1280])
+def test_an_option_stays_in_one_piece(site, pages, width):
     with browser.served(site) as address, browser.Browser() as b:
-        b.size(1280)
+        b.size(width)
         for page in pages:
             if not re.search('<span class="pre">-', page.read_text(encoding='utf-8')): continue
             b.open(f'{address}/{page.relative_to(site).as_posix()}')
@@ -474,6 +512,11 @@ def test_the_arabic_page_tells_what_the_english_page_tells():
     told = english.split('What this shows')[1].split('\n## ')[0], arabic.split('<!-- end of results -->')[1].split('\n## ')[0]
     assert numbers(told[0]) == numbers(told[1])
     assert 'nbs/pipeline.svg' in english and 'nbs/pipeline.svg' in arabic
+    badge = re.compile(r'\]\(nbs/colab\.svg\)\]\(\S+\)')
+    assert badge.findall(english) == badge.findall(arabic) != []
+    commands = [line.split('#')[0].strip() for block in re.findall(r'```\w+\n(.*?)```', english, re.S) for line in block.splitlines()]
+    commands += ['papermill nbs/05_sft.ipynb -p size 1M', '< /dev/null > out.ipynb', '--adopt 04=', '--processes N', 'hala run --recipes FILE.py']
+    assert len(commands) > 15 and not [c for c in commands if c not in english or c not in arabic]
 
 
 @pytest.mark.parametrize('path', sorted((ROOT/'nbs').glob('0?_*.ipynb')), ids=lambda path: path.stem)

@@ -14,14 +14,14 @@ __all__ = ['INK', 'COLOURS', 'STYLE', 'figure', 'losses', 'funnel']
 INK = '#7b7b7b' # 4.2 to 1 on white, 4.2 on #14181e
 COLOURS = ('#3b82c4', '#d0752a', '#35945f', '#b3589f', '#97802a', '#7a70cf')
 STYLE = {'svg.fonttype': 'none', 'svg.hashsalt': 'hala', 'figure.facecolor': 'none', 'axes.facecolor': 'none', 'savefig.facecolor': 'none',
-         'axes.spines.top': False, 'axes.spines.right': False, 'legend.frameon': False, 'font.size': 9, 'axes.titlesize': 10, 'legend.fontsize': 8,
+         'axes.spines.top': False, 'axes.spines.right': False, 'legend.frameon': False, 'font.size': 10, 'axes.titlesize': 11, 'legend.fontsize': 9,
          **dict.fromkeys(('text.color', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'axes.edgecolor', 'axes.titlecolor'), INK)}
 
 @contextmanager
-def figure(width:float=6, # inches of 72 px
-           height:float=2.8, # inches
-           panels:int=1, # side by side
-           share:bool=True, # whether panels have one vertical axis
+def figure(width:float=4.5, # inches of 96 px; the column of a telephone has 3.7
+           height:float=2.8, # of each panel, inches
+           panels:int=1, # one below the other
+           share:bool=True, # whether panels have the same scale upwards
            **axes # of each panel, as matplotlib's Axes.set takes it: xlabel, ylabel, ylim …
           ): # yields matplotlib's Axes; of several panels a list
     "A figure, shown as SVG where the block ends."
@@ -31,8 +31,8 @@ def figure(width:float=6, # inches of 72 px
     from matplotlib.figure import Figure
     from matplotlib.ticker import AutoLocator, MaxNLocator
     with rc_context(STYLE | {'axes.prop_cycle': cycler(color=COLOURS)}):
-        fig, out = Figure(figsize=(width, height), layout='constrained'), io.StringIO()
-        drawn = list(fig.subplots(1, panels, sharey=share, squeeze=False)[0])
+        fig, out = Figure(figsize=(width, panels*height), layout='constrained'), io.StringIO()
+        drawn = list(fig.subplots(panels, 1, sharey=share, squeeze=False)[:, 0])
         for ax in drawn: ax.set(**axes)
         yield drawn[0] if panels == 1 else drawn
         for ax in drawn: # a scale of one's own, a logarithm or names, stays
@@ -57,7 +57,7 @@ def funnel(rows:dict, # of a manifest: in, kept, rejected
           )->None:
     "What came in, what stayed, and what each reason took."
     counts = {'in': rows['in'], 'kept': rows['kept'], **rows['rejected']}
-    with figure(6, .6 + .24*len(counts), xlabel=unit) as ax:
+    with figure(height=.6 + .26*len(counts), xlabel=unit) as ax:
         bars = ax.barh(list(counts), counts.values(), color=[INK, COLOURS[0], *[COLOURS[1]]*len(rows['rejected'])])
         ax.bar_label(bars, [f'{n:,}' for n in counts.values()], padding=3, color=INK)
-        ax.invert_yaxis(); ax.margins(x=.12)
+        ax.invert_yaxis(); ax.margins(x=.16)

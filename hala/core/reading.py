@@ -17,12 +17,12 @@ from .letters import ARABIC
 from .text import ask, chat, spans_of
 
 # %% auto #0
-__all__ = ['WHOLE', 'WORD', 'SIGNS', 'JOINED', 'GUESS', 'OFTEN', 'SELDOM', 'SHORT', 'LEARNED', 'direction', 'isolated', 'cell',
-           'Texts', 'Read', 'words', 'texts_with', 'outside', 'read_words', 'Rows', 'Reading', 'known_words', 'answers',
-           'listed', 'translate', 'ask_model', 'open_run']
+__all__ = ['WHOLE', 'ALONE', 'WORD', 'SIGNS', 'JOINED', 'GUESS', 'OFTEN', 'SELDOM', 'SHORT', 'LEARNED', 'direction', 'isolated',
+           'cell', 'Texts', 'Read', 'words', 'texts_with', 'outside', 'read_words', 'Rows', 'Reading', 'known_words',
+           'answers', 'listed', 'translate', 'ask_model', 'open_run']
 
 # %% ../../nbs/core/reading.ipynb #7e875c89
-WHOLE = 10 # letters of a word that a narrow screen does not break
+WHOLE, ALONE = 10, 12 # letters of a word that a narrow screen does not break: in a text, and where it is all that a cell holds, as a reason
 
 def direction(*texts # str, or None
              )->str: # of HTML
@@ -45,7 +45,7 @@ def cell(text, # what stands in it
         )->str: # HTML
     "One cell, in the direction of its text."
     said = '' if text is None else str(text)
-    wide = min(max(map(len, said.split()), default=0), WHOLE)
+    wide = min(max(map(len, said.split()), default=0), WHOLE if len(said.split()) > 1 else ALONE)
     style = f'text-align: start; white-space: pre-wrap; vertical-align: top; overflow-wrap: anywhere; min-width: calc({wide}ch + 1.2em)'
     return f'<{name} dir="{way or direction(said)}" style="{style}">{isolated(said)}</{name}>'
 

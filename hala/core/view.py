@@ -157,7 +157,7 @@ LAYOUT = '''
 footer { border-top: 1px solid var(--line); padding: .25rem .8rem; color: var(--soft); font-size: .85em }
 kbd { font: inherit; font-weight: 600; color: var(--ink) }
 #more { display: none }
-@media (max-width: 700px) { h1 { flex: 1 } #count { flex-basis: 100%; order: 1 } #more { display: inline }
+@media (max-width: 700px) { header > div { gap: .3rem .6rem } h1 { flex: 1 } #count { flex-basis: 100%; order: 1 } #more { display: inline }
   #filters:not(.open) > :not(#q) { display: none } #filters:not(.open) > #q { grid-column: 1/-1 }
   .row { grid-template-columns: 1fr auto } .row > .text { grid-column: 1/-1; max-height: 1.45em }
   .row .tags { grid-row: 1; grid-column: 2; white-space: nowrap } .row .tags > div { display: inline; margin-inline-start: .6em }
