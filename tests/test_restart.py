@@ -22,7 +22,8 @@ def begin(runs, *arguments):
     "`hala run` of the probe, in a session of its own as on a terminal of its own."
     command = [sys.executable, '-m', 'hala.cli', 'run', '--size', 'probe', '--runs', str(runs), *arguments]
     return subprocess.Popen(command, cwd=ROOT, env={**os.environ, 'HALA_RECIPES': str(PROBE)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, stdin=subprocess.DEVNULL, start_new_session=True)
+                            text=True, stdin=subprocess.DEVNULL, start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell has what runs in its background ignore it
 
 
 def kernel_of(run):
