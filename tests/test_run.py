@@ -1,7 +1,6 @@
 "What a run leaves, and the ways to run a stage: all on the probe family, with the real libraries."
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -158,11 +157,13 @@ def test_run_refuses_when_the_package_is_not_what_the_notebooks_say(tmp_path):
 
 def test_status_answers_within_a_second(runs):
     hala('status', '--size', 'probe', '--runs', runs)  # once, for the files' sake
-    start = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said = hala('status', '--size', 'probe', '--runs', runs)
-    end = resource.getrusage(resource.RUSAGE_CHILDREN)
-    taken = end.ru_utime+end.ru_stime - start.ru_utime-start.ru_stime # not by the clock: other tests run beside this one, and it waits for nobody
-    assert taken < 1 and said.count(' made ') == len(ARTIFACTS)
+    taken = []
+    for _ in range(5): # other tests run beside this one: the best of five is what it takes, the others say how busy the machine is
+        time.sleep(3) # not all five beside the same
+        start = time.perf_counter()
+        said = hala('status', '--size', 'probe', '--runs', runs)
+        taken.append(time.perf_counter() - start)
+    assert min(taken) < 1 and said.count(' made ') == len(ARTIFACTS)
 
 
 def test_a_changed_setting_makes_again_what_depends_on_it(runs):
