@@ -200,6 +200,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'hala.core.engine.Vllm.score': ('core/engine.html#vllm.score', 'hala/core/engine.py'),
                                   'hala.core.engine.arithmetic': ('core/engine.html#arithmetic', 'hala/core/engine.py'),
                                   'hala.core.engine.ask_for': ('core/engine.html#ask_for', 'hala/core/engine.py'),
+                                  'hala.core.engine.barless': ('core/engine.html#barless', 'hala/core/engine.py'),
                                   'hala.core.engine.batches': ('core/engine.html#batches', 'hala/core/engine.py'),
                                   'hala.core.engine.cache_space': ('core/engine.html#cache_space', 'hala/core/engine.py'),
                                   'hala.core.engine.cards_for': ('core/engine.html#cards_for', 'hala/core/engine.py'),

@@ -4,15 +4,17 @@
 
 # %% ../nbs/01_compress.ipynb #fc8f91d4
 from __future__ import annotations
-import json
+import json, os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from warnings import catch_warnings, filterwarnings
 import torch
+os.environ.setdefault('LLM_COMPRESSOR_LOG_LEVEL', 'ERROR') # it tells each of its steps, and that there is no GPU
 from llmcompressor import oneshot
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from safetensors import safe_open
-from .core.engine import engine, load, translate_rows
+from .core.engine import barless, engine, load, translate_rows
 from .core.metrics import (NonInferiority, chrf_metric, metric, non_inferiority, paired_bootstrap, references, row_scores,
                                translation_scores)
 from .core.pipeline import Job, run_stage, stage_main
@@ -32,8 +34,10 @@ def compress(model:Path, # folder of the float model
             )->Path: # `out`
     "A model with FP8 linear layers, as a compressed-tensors checkpoint."
     m, tokenizer = load(model)
-    oneshot(model=m, recipe=QuantizationModifier(targets='Linear', scheme=scheme, ignore=list(ignore)), output_dir=None)
-    m.save_pretrained(out, save_compressed=True); tokenizer.save_pretrained(out)
+    with barless(), catch_warnings():
+        filterwarnings('ignore', 'Attempting to save a model with offloaded modules') # llm-compressor hangs the weights into a cache of its own
+        oneshot(model=m, recipe=QuantizationModifier(targets='Linear', scheme=scheme, ignore=list(ignore)), output_dir=None)
+        m.save_pretrained(out, save_compressed=True); tokenizer.save_pretrained(out)
     return out
 
 # %% ../nbs/01_compress.ipynb #2145260c

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from unittest.mock import patch
 import numpy as np, psutil, pyarrow as pa, pyarrow.compute as pc, torch
+from tqdm import tqdm
 from transformers import AutoConfig, GenerationConfig
 from transformers.utils import logging
 from .recipe import HalaError
@@ -20,12 +22,14 @@ from .store import Answers, Table, key_of, once, part_name, path_code, row_key, 
 from .tables import Shape, translate_records
 from .text import ask, chat, translate_texts, worst
 
+os.environ.setdefault('COMPRESSED_TENSORS_LOG_LEVEL', 'ERROR') # else it says in every process that it found no GPU
+
 # %% auto #0
 __all__ = ['BYTES', 'FLOOR', 'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED', 'SCORED', 'NONE', 'memory_needed',
-           'need_memory', 'cards_for', 'load', 'of_use', 'Sampling', 'render', 'batches', 'padded', 'Hf', 'generate',
-           'score', 'need_vllm', 'need_version', 'installed', 'cache_space', 'vllm_settings', 'Vllm', 'default_engine',
-           'engine', 'choose', 'translate', 'translate_rows', 'proved', 'proved_rows', 'arithmetic', 'Kept',
-           'kept_answers', 'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed', 'contents', 'marked',
+           'need_memory', 'cards_for', 'barless', 'load', 'of_use', 'Sampling', 'render', 'batches', 'padded', 'Hf',
+           'generate', 'score', 'need_vllm', 'need_version', 'installed', 'cache_space', 'vllm_settings', 'Vllm',
+           'default_engine', 'engine', 'choose', 'translate', 'translate_rows', 'proved', 'proved_rows', 'arithmetic',
+           'Kept', 'kept_answers', 'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed', 'contents', 'marked',
            'first_seen', 'translate_table']
 
 # %% ../../nbs/core/engine.ipynb #0869ed8c
@@ -61,6 +65,11 @@ def cards_for(model:Path # folder
     if not torch.cuda.is_available() or 'LOCAL_RANK' in os.environ or memory_needed(model) <= torch.cuda.mem_get_info()[0]: return 1
     return torch.cuda.device_count()
 
+def barless(): # a context
+    "No library draws a bar in it."
+    drawn = tqdm.__init__
+    return patch.object(tqdm, '__init__', lambda bar, *args, **how: drawn(bar, *args, **how | dict(disable=True)))
+
 def load(model:Path # folder
         )->tuple: # (model in eval mode, tokenizer)
     "A causal language model and its tokenizer, ready to run. HalaError where there is none, or it does not fit."
@@ -69,8 +78,8 @@ def load(model:Path # folder
     gpu, cards = torch.cuda.is_available(), cards_for(model)
     need_memory(model, cards); logging.disable_progress_bar()
     where = 'auto' if cards > 1 else f"cuda:{os.environ.get('LOCAL_RANK', 0)}" # of several training processes each its own card
-    m = AutoModelForCausalLM.from_pretrained(model, dtype='auto' if gpu else torch.float32, device_map=where if gpu else None,
-                                             use_safetensors=True) # other formats can run code
+    with barless(): m = AutoModelForCausalLM.from_pretrained(model, dtype='auto' if gpu else torch.float32, device_map=where if gpu else None,
+                                                             use_safetensors=True) # other formats can run code
     return m.eval(), AutoTokenizer.from_pretrained(model, padding_side='left')
 
 # %% ../../nbs/core/engine.ipynb #e1a40c0b
@@ -129,13 +138,13 @@ class Hf:
                  told=lambda done, total: None # called with (done, total)
                 )->list: # Output, in the order of the prompts
         "Answers to prompts."
-        return generate(self, prompts, sampling, seeds, told)
+        with barless(): return generate(self, prompts, sampling, seeds, told) # the first call decompresses
     def score(self, prompts:list, # of messages or texts
               continuations:list, # texts, one a prompt
               told=lambda done, total: None # called with (done, total)
              )->list: # one list of log-probabilities a prompt, one each token of the continuation, nats
         "How likely the model finds each continuation."
-        return score(self, prompts, continuations, told)
+        with barless(): return score(self, prompts, continuations, told)
     def close(self)->None:
         "Let go of the weights."
         del self.model

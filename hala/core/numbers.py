@@ -147,10 +147,9 @@ def other_unit(one:str, other:str # texts, folded
 def wrong_numbers(source:str, target:str # texts without spans
                  )->int: # how many
     "Numbers that one side has and the other has neither as digits nor in words; what is lost or changed around them."
-    found = NUMBER.findall(source), NUMBER.findall(target)
-    if not any(found): return 0
-    a, b = (Counter(map(plain, some)) for some in found)
-    if a == b and len(found[0]) == 1 and not PECULIAR.search(source+target): return 0 # the most
+    a, b = numbers(source), numbers(target)
+    if not (a or b): return 0
+    if a == b and a.total() == 1 and not PECULIAR.search(source+target): return 0 # the most
     one, other = folded(source), folded(target)
     wrong = unsigned(one, other) + unsigned(other, one) if '-' in one+other or '−' in one+other else 0
     wrong += sum(bool(PERCENT.search(x)) and not SHARED.search(y) for x, y in ((one, other), (other, one)))

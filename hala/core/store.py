@@ -192,7 +192,7 @@ def path_code(start, # class or function
         if not (lines := definition(read(module.__file__), x.__name__)): continue
         node, = ast.parse(lines).body
         if isinstance(node, ast.ClassDef): node.body = [n for n in node.body if not (isinstance(n, ast.FunctionDef) and n.name == without)]
-        seen[name] = meaning(ast.unparse(node)); used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        seen[name] = spelt(node); used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
         found = [vars(module)[n] for n in sorted(used) if n in vars(module) and not n.startswith('need_')]
         todo += [f for f in found if inspect.isroutine(f) or inspect.isclass(f) if (f.__module__ or '').startswith('hala.')
                  and f.__module__ not in OUTSIDE]
