@@ -26,7 +26,6 @@ from hala.core.pipeline import plan
 from hala.core.quality import CHECKS, JUDGES, doubt, failed, measure
 from hala.core.recipe import recipe
 from hala.core.store import machine
-from hala.core.translating import MEANING
 from hala.core.world import CATALOG, LICENCES, catalogs, human, names, package, tokenizer
 
 EACH, DRAWS = 100, 5 # planted pairs of each kind, times that pairs and errors are drawn
@@ -136,8 +135,7 @@ def drawn(seed, teacher, model, b):
     with engine('hf', model) as e: scores['llm'] = scored('llm', e, recipe('1.2B').bilingual, every)
     checks = [measure(s, t) for s, t in every]
     for name in CHECKS: scores[name] = np.array([c[name] for c in checks])
-    for name, lost in MEANING.items(): scores[name] = np.array([float(lost(s, t)) for s, t in every])
-    rejected = np.array([failed(c) is not None or any(lost(*x) for lost in MEANING.values()) for c, x in zip(checks, every)])
+    rejected = np.array([failed(c) is not None for c in checks])
     scores['any check'] = 2*rejected + scores['language']
     areas = {kind: {name: area(x[a:z], x[:edges[0]]) for name, x in scores.items()} for kind, a, z in zip(wrong, edges, edges[1:])}
     return areas, len(right), {kind: len(some) for kind, some in wrong.items()}

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from .letters import ARABIC, LETTERS, MARKS, arabic_share, folded
+from .meaning import country_exchanged, negation_lost
 from .numbers import wrong_numbers
 from .recipe import HalaError, Most
 from .spans import MASK, protect, spans_of
@@ -19,19 +20,19 @@ from .tables import POLICY, read_jsonl
 from .text import PLAIN, ask, chat, cut_short, proportion, structure
 
 # %% auto #0
-__all__ = ['JUDGES', 'OPENS', 'LABEL', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST', 'POLITE', 'ASKED', 'LATIN_RUN', 'SMALL',
-           'FUNCTION', 'COMMON', 'NAMES', 'OTHERS', 'FOREIGN', 'NEIGHBOUR', 'BORROWED', 'VERB_LAST', 'PERSIAN',
-           'STUTTER', 'POINTS', 'TATWEEL', 'FORMS', 'INVISIBLE', 'LATIN', 'MIXED', 'BROKEN', 'NEWLINE', 'ESCAPE',
-           'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'ORDINARY', 'SILENT', 'MOST', 'SIGNS', 'BASE', 'CHARACTERS', 'ROWS',
-           'BANDS', 'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning', 'ask_judge', 'language_identifier',
-           'other_than_arabic', 'doubt', 'keep_best', 'Pair', 'pair', 'more', 'is_empty', 'is_truncated',
-           'length_ratio', 'out_of_proportion', 'asks', 'is_answered', 'not_arabic', 'untranslated_run', 'other_script',
-           'other_language', 'repetitions', 'loops', 'mixed_script', 'vowelled', 'unbalanced', 'literal_newline',
-           'open_brackets', 'stray_tags', 'changed_spans', 'changed_structure', 'limits', 'measure', 'failed',
-           'check_row', 'stop_above', 'folding', 'signs', 'codes', 'powers', 'mixed', 'runs', 'word_hashes', 'shingles',
-           'signatures', 'first_alike', 'near', 'Sketch', 'sketch', 'leaders', 'near_duplicates', 'matches', 'distinct',
-           'evidence', 'contaminated', 'chosen', 'contaminated_rows', 'apart', 'repeated', 'benchmark',
-           'apart_in_slices']
+__all__ = ['JUDGES', 'OPENS', 'LABEL', 'LABELLED', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST', 'POLITE', 'ASKED', 'LATIN_RUN',
+           'SMALL', 'FUNCTION', 'COMMON', 'NAMES', 'OTHERS', 'FOREIGN', 'NEIGHBOUR', 'BORROWED', 'VERB_LAST', 'PERSIAN',
+           'WORD', 'ASIDE', 'STUTTER', 'POINTS', 'TATWEEL', 'FORMS', 'INVISIBLE', 'LATIN', 'MIXED', 'BROKEN', 'NEWLINE',
+           'ESCAPE', 'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'ORDINARY', 'SILENT', 'MOST', 'SIGNS', 'BASE',
+           'CHARACTERS', 'ROWS', 'BANDS', 'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning', 'ask_judge',
+           'language_identifier', 'other_than_arabic', 'doubt', 'keep_best', 'Pair', 'pair', 'more', 'is_empty',
+           'is_truncated', 'length_ratio', 'out_of_proportion', 'asks', 'is_answered', 'not_arabic', 'left_alone',
+           'untranslated_run', 'other_script', 'other_language', 'repetitions', 'loops', 'mixed_script', 'vowelled',
+           'unbalanced', 'literal_newline', 'open_brackets', 'stray_tags', 'changed_spans', 'changed_structure',
+           'limits', 'measure', 'failed', 'check_row', 'stop_above', 'folding', 'signs', 'codes', 'powers', 'mixed',
+           'runs', 'word_hashes', 'shingles', 'signatures', 'first_alike', 'near', 'Sketch', 'sketch', 'leaders',
+           'near_duplicates', 'matches', 'distinct', 'evidence', 'contaminated', 'chosen', 'contaminated_rows', 'apart',
+           'repeated', 'benchmark', 'apart_in_slices']
 
 # %% ../../nbs/core/quality.ipynb #1d0ca148
 def dual_cross_entropy(e, # engine on a model that translates both ways
@@ -165,16 +166,19 @@ def out_of_proportion(english:list, arabic:list # texts, pair by pair
 OPENS = re.compile(r'\s*(?:(?:(بالتأكيد|بالطبع|حسن[ًا]+|إليك[مِ]?|فيما يلي)|(?:أنا )?آسف[ةي]?ن?|عذر[ًا]+|معذرة'
                    '|[أن]?عتذر|يؤسفني|للأسف|لا أستطيع|لا يسعني|ليس بإمكاني|لا يمكنني|بصفتي|كنموذج)(?!\\w)'
                    r'|([Ss]ure\b|[Cc]ertainly|[Hh]ere (?:is|are))|I.m sorry)')
-LABEL = re.compile(r'\s*(?:(?:إليك |هذه |هنا )?(?:ال)?ترجمة[^.\n]{0,40}|[Tt]ranslation):')
+LABEL = re.compile(r'\s*(?:(?:إليك |هذه |هنا )?(?:(?:ال)?ترجمة|(?:النص|الجملة) المترجمة?)[^.\n]{0,40}|بالعربية|[Tt]ranslation|(?:[Ii]n )?[Aa]rabic):'
+                   r'|[^\n]*\((?:ملاحظة|ملحوظة|[Nn]ote):')
+LABELLED = re.compile(r'(?:ranslat\w+|rabic|\bnote\b)[^.\n]{0,40}:', re.I)
 OPENED = re.compile(r"\s*(?:(sure|certainly|of course|definitely|absolutely|naturally|gladly|indeed|yes|by all means|well|okay|ok|alright|good|here"
                     r"|the following|below|(?:for|to) you)"
                     r"|(?:i['’]?m |we['’]?re |i am |we are |so )?sorry|excuse|(?:i |we |my |our )?(?:sincere )?apolog|unfortunately|sadly|regrettably"
                     r"|(?:i |we )?regret|alas|pardon"
                     r"|i can|i am|as an?\b|you can'?t|can'?t|unable|not )", re.I)
 VERBS = ('explain|describe|summari[sz]e|translate|rewrite|rephrase|paraphrase|classify|calculate|suggest|compose|ignore|disregard|discuss'
-         '|analy[sz]e|define|identify|provide|generate|recommend|solve', # and what they share with nouns, only before an object:
+         '|analy[sz]e|define|identify|provide|generate|recommend|solve|brainstorm|proofread', # and what they share with nouns, only before an object:
          'write|list|name|tell|give|answer|find|make|say|create|design|choose|pick|select|imagine|pretend|forget|compare|convert|complete'
-         '|continue|correct|count|sort|repeat|outline|evaluate|think of|come up with|act as|show|help')
+         '|continue|correct|count|sort|repeat|outline|evaluate|think of|come up with|act as|show|help'
+         '|draft|rank|guess|elaborate')
 OBJECT = (r"(?:an?|the|me|us|my|your|this|that|these|those|all|any|some|each|every|one|two|three|four|five|six|ten|\d+|how|why|what|when|where|who"
           r"|which|if|in|between)\b")
 REQUEST = re.compile(rf"\s*(?:please,? |kindly |now,? )?(?:(?:{VERBS[0]})\b|(?:{VERBS[1]}) {OBJECT})", re.I)
@@ -199,7 +203,7 @@ def is_answered(p:Pair)->float:
     "An answer, not a translation."
     silent = '؟' not in p.target and '?' not in p.target
     asked = silent and p.bare[0].rstrip().endswith('?') and not (POLITE.match(p.bare[0]) and asks(p.bare[1]))
-    label = LABEL.match(p.target) and not re.search(r'ranslation[^.\n]{0,40}:', p.source)
+    label = LABEL.match(p.target) and not LABELLED.search(p.source)
     done = silent and REQUEST.match(p.bare[0]) and not asks(p.bare[1])
     opens, opened = OPENS.match(p.target), OPENED.match(p.source)
     talks = opens and not (opened and (opened[1] or not (opens[1] or opens[2]))) # "I am …" may begin with آسف, but not with بالتأكيد
@@ -234,9 +238,16 @@ def not_arabic(p:Pair)->float:
     names = set(NAMES.findall(p.bare[0]))
     return 1-arabic_share(NAMES.sub(lambda m: '' if m[0] in names else m[0], p.bare[1]))
 
+WORD, ASIDE = re.compile(r"(?<![\w.@/'’-])[a-z]{3,}(?![\w@/'’-]|\.\w)"), re.compile(r'\([^()\n]*\)|\[[^\[\]\n]*\]|"[^"\n]*"|[«“”][^«»“”\n]*[»“”]')
+
+def left_alone(p:Pair)->int:
+    "Different small Latin words that the source has too, wherever they stand but in brackets and quotes."
+    found = set(WORD.findall(p.bare[1]))
+    return len(set(WORD.findall(ASIDE.sub(' ', p.bare[1]))) & set(WORD.findall(p.bare[0]))) if len(found) > 2 else 0
+
 def untranslated_run(p:Pair)->float:
-    "The most Latin words in a row, where they are no name; function words alone or among small ones count as three."
-    most = 0
+    "The most Latin words in a row, where they are no name; function words alone or among small ones count as three; or the words that were left singly."
+    most = left_alone(p)
     for run in LATIN_RUN.findall(p.bare[1]):
         words = re.split('[ ,]+', run)
         small = [w.lower() in FUNCTION and not (w.isupper() and len(words) < 3) for w in words] # IT and WHO are names
@@ -257,19 +268,20 @@ def other_language(p:Pair)->float:
     return float(more(NEIGHBOUR, p) + max(0, words) + more(VERB_LAST, p) + (borrowed if 20*borrowed > len(p.bare[1]) else 0))
 
 # %% ../../nbs/core/quality.ipynb #48c397aa
-STUTTER, POINTS = re.compile(r'(\w{1,4}?)\1{6,}'), '''.,;:!?،؛؟…"'«»“”‘’()[]{}'''
+STUTTER, POINTS = re.compile(r'(\w{1,4}?)\1{6,}|([^\w\s])\2{9,}'), '''.,;:!?،؛؟…"'«»“”‘’()[]{}'''
 
 def repetitions(text:str # any
-               )->tuple: # (how often in a row the same one to a hundred words stand, three times at least, else 1; whether more than three words do)
+               )->tuple: # (how often in a row the same one to a hundred words stand, three times at least, else 1; whether that is a sentence, or four words)
     "The longest loop."
-    places, most = defaultdict(list), (1, False)
-    for n, word in enumerate(words := [word for w in text.split() if (word := w.strip(POINTS))]): places[word].append(n)
+    places, most, parts = defaultdict(list), (1, False), [(w, word) for w in text.split() if (word := w.strip(POINTS))]
+    words, ends = [word for _, word in parts], [w[-1] in '.!?؟' for w, _ in parts]
+    for n, word in enumerate(words): places[word].append(n)
     many = [at for at in places.values() if len(at) > 2]
     for period in {b-a for at in many for step in (1, 2) for a, b, c in zip(at, at[step:], at[2*step:]) if b-a == c-b <= 100}:
         run = 0
-        for a, b in zip(words, words[period:]):
+        for n, (a, b) in enumerate(zip(words, words[period:])):
             run = run+1 if a == b else 0
-            if run >= 2*period: most = max(most, (run//period+1, period > 3))
+            if run >= 2*period: most = max(most, (run//period+1, period > 3 or any(ends[n-k] and ends[n-k-period] for k in range(period))))
     return most
 
 def loops(p:Pair)->float:
@@ -290,7 +302,8 @@ INVISIBLE = re.compile('[\u00ad\u061c\u200b\u200d-\u200f\u202a-\u202e\u2060-\u20
 LATIN = re.compile('[A-Za-z\u00b5\u03bc]')
 MIXED = re.compile('[A-Za-z\u00b5\u03bc](?=[\u0621-\u064a])'
                    '|(?<![\u0621-\u064a\u0640])(?!(?:[وفبكل]{0,2}(?:ال|لل)?)ـ?[A-Za-z])[\u0621-\u064a]+(?=[A-Za-z\u00b5\u03bc])'
-                   '|\\d\\s?(?:[A-Za-z\u00b5\u03bc\u00b0]{1,3}\\s?/\\s?(?=[\u0621-\u064a])|[\u0621-\u064a]{1,8}\\s?/\\s?[A-Za-z]{1,3}(?![A-Za-z])|[CF]\u00b0)')
+                   '|\\d\\s?(?:[A-Za-z\u00b5\u03bc\u00b0]{1,3}\\s?/\\s?(?=[\u0621-\u064a])|[\u0621-\u064a]{1,8}\\s?/\\s?[A-Za-z]{1,3}(?![A-Za-z])|[CF]\u00b0)'
+                   '|\\d\\s?(?:ك[gmBbWVJN]|كHz|لb|فt)(?![A-Za-z])') # of which the prefix is taken for و, ك, ل
 BROKEN = re.compile('\ufffd|[ØÙ][\u0080-\u00ff\u0152-\u02dc\u2013-\u2122]|Â[\u00a0-\u00bf]|Ã[\u0080-\u00bf]|â€'
                     '|[\ue000-\uf8ff]|(?<=[\u0621-\u064a])\\?(?=[\u0621-\u064a])')
 
@@ -346,6 +359,7 @@ CHECKS = { # name -> what measures it
     'empty': is_empty, 'truncated': is_truncated, 'not Arabic': not_arabic, 'stray tags': stray_tags,
     'literal newline': literal_newline, 'spans': changed_spans,
     'loops': loops, 'answered': is_answered, 'untranslated': untranslated_run, 'numbers': lambda p: float(wrong_numbers(*p.bare)),
+    'negation': lambda p: float(negation_lost(*p.masked)), 'country': lambda p: float(country_exchanged(*p.bare)),
     'brackets': open_brackets, 'broken encoding': lambda p: float(more(BROKEN, p)), 'mixed script': mixed_script,
     'other script': other_script, 'other language': other_language, 'tatweel': lambda p: float(more(TATWEEL, p) if 'ـ' in p.target else 0),
     'presentation forms': lambda p: float(more(FORMS, p)), 'bidi controls': lambda p: float(more(INVISIBLE, p)),

@@ -313,6 +313,8 @@ class Most:
     answered: float = 0. # answers instead of translations
     untranslated: float = 2. # Latin words in a row that are no name
     numbers: float = 0. # that only one side has
+    negation: float = 0. # whether a "not" was lost
+    country: float = 0. # whether a country became another one
     brackets: float = 0. # without a partner
     broken_encoding: float = 0. # characters
     mixed_script: float = 0. # words of two scripts

@@ -28,8 +28,8 @@ __all__ = ['CHECKED', 'GROUP', 'parsed', 'OUTSIDE', 'UNLISTED', 'LIBRARIES', 'SL
 
 # %% ../../nbs/core/store.ipynb #837d4ec8
 CHECKED = ('cross_entropy', 'empty', 'truncated', 'not Arabic', 'stray tags', 'literal newline', 'spans', 'loops', 'answered', 'untranslated', 'numbers',
-           'brackets', 'broken encoding', 'mixed script', 'other script', 'other language', 'tatweel', 'presentation forms', 'bidi controls',
-           'diacritics', 'structure', 'length') # what core.quality measures of a pair
+           'negation', 'country', 'brackets', 'broken encoding', 'mixed script', 'other script', 'other language', 'tatweel', 'presentation forms',
+           'bidi controls', 'diacritics', 'structure', 'length') # what core.quality measures of a pair
 
 def schema(): # pyarrow.Schema
     "The columns of every text artifact."

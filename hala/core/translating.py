@@ -6,22 +6,19 @@
 from __future__ import annotations
 import os, re, sys, time
 from collections import Counter
-from functools import cache
 from importlib.util import find_spec
-from itertools import groupby
 from pathlib import Path
 from .pipeline import plan
-from .recipe import HalaError, Translator, recipe
+from .recipe import HalaError, Most, Translator, recipe
 from .serve import model_folder, python_with_vllm, pythons
 from .tables import POLICY, THINK, Shape, defect, handled, left_alone, read_records, read_tables, shape_of, slots
 from .tables import tables_in, translate_records, whose, with_source, write_table
-from .text import arabic_share, protect, unreadable
+from .text import arabic_share, unreadable
 from .view import agreement, agreement_table, read_marks
 from .workers import add_devices, apart, settle_devices
 
 # %% auto #0
-__all__ = ['DENIES', 'DENIED', 'VOWELS', 'MEANING', 'JUDGES', 'OPENED', 'ASKS', 'SAMPLE', 'turns', 'side_by_side', 'why_not',
-           'negation_lost', 'countries', 'country_exchanged', 'why_untrue', 'read_terms', 'read_policy', 'aligned',
+__all__ = ['JUDGES', 'OPENED', 'ASKS', 'SAMPLE', 'turns', 'side_by_side', 'why_not', 'read_terms', 'read_policy', 'aligned',
            'funnel', 'free', 'write_whole', 'thresholds', 'said_of', 'read_questions', 'repeated', 'doubts', 'screened',
            'need_screens', 'translator', 'numbers_of', 'engine_of', 'go_where_vllm_is', 'told', 'translated',
            'rejected', 'with_reason', 'need_records', 'do_translate', 'kept_engine', 'spent', 'before_after', 'spread',
@@ -56,47 +53,6 @@ def why_not(pairs:list, # of texts
     "Why a translated record is rejected."
     from hala.core.quality import MOST, failed, measure
     return next((name for x in pairs if (name := failed(measure(*x, finish, keep), most or MOST))), None)
-
-# %% ../../nbs/core/translating.ipynb #58d2c820
-DENIES = re.compile(r"\b(?:not|cannot|never|nothing|nobody|none|neither|nor|without"
-                    r"|no(?!\.\s?\d|\. of\b| (?:longer|more|doubt|matter|wonder|less)\b))\b|n['’]t\b", re.I)
-DENIED = re.compile('(?<!\\w)[وف]?(?:[أب]?لا|ل[من]|لما|لي?س\\w{0,3}|كلا|[بلو]?غير|سوى|إلا|[بم]?دون|[بل]?عدم|بلا|أبد\\w*|خال\\w{0,2}|عديم\\w?|ي?تعذر'
-                    '|ممنوع\\w?|محظور\\w?|مستحيل\\w?|فشل\\w?|رفض\\w?|انعدام|إلغاء|إيقاف|مغلق\\w?)(?!\\w)')
-VOWELS = re.compile('[\u064b-\u0652]')
-
-def negation_lost(source:str, target:str # a text and its translation
-                 )->bool:
-    "The source denies something and the translation nothing."
-    if not DENIES.search(source): return False # most do not, and this is quick
-    masked, other = protect(source)[0], protect(target)[0]
-    return bool(DENIES.search(masked)) and not DENIED.search(VOWELS.sub('', other))
-
-@cache
-def countries()->tuple: # (English name -> code, pattern of the names), (the same for Arabic)
-    "Countries and territories by their names in CLDR."
-    from babel import Locale
-    def known(lang, before):
-        said = ((code, name) for code, name in Locale(lang).territories.items() if code.isalpha())
-        names = {name.replace(' & ', joined): code for code, name in said for joined in (' & ', ' and ', '-')}
-        begun = groupby(sorted(names, key=lambda n: (n[0], -len(n))), key=lambda n: n[0]) # by the first letter: a tenth of the time
-        one = '|'.join(f'{re.escape(first)}(?:{"|".join(re.escape(n[1:]) for n in some)})' for first, some in begun)
-        return names, re.compile(rf'(?<!\w){before}({one})(?!\w)')
-    return known('en', ''), known('ar', '[وف]?[بكل]?')
-
-def country_exchanged(source:str, target:str # a text and its translation
-                     )->bool:
-    "The translation names a country that the source does not, and lacks one that it does."
-    (english, en), (arabic, ar) = countries()
-    if not (there := {english[n] for n in en.findall(source)}): return False
-    here = {arabic[n] for n in ar.findall(re.sub(r'(?<!\w)([وف]?)لل', r'\1ال', target))}
-    return bool(there-here) and bool(here-there)
-
-MEANING = {'negation': negation_lost, 'country': country_exchanged} # name -> what finds it
-def why_untrue(pairs:list # of texts
-              )->str|None: # name in MEANING; None: nothing is wrong
-    "Which meaning was lost."
-    return next((name for name, lost in MEANING.items() for pair in pairs if lost(*pair)), None)
-
 
 # %% ../../nbs/core/translating.ipynb #098ec134
 def read_terms(path:str # file with a term on each line; '': none
@@ -156,11 +112,18 @@ def write_whole(path:Path, # as of `free`
 JUDGES = ('embed', 'language', 'proportion', 'llm', 'xent') # of core.quality
 OPENED = ('llm', 'xent') # those that open a model
 
-def thresholds(most # of a recipe
+def thresholds(most, # of a recipe
+               allow:str='' # 'CHECK=N,…' in their place, e.g. 'diacritics=1'
               )->dict: # name of a check -> the most that is allowed
-    "A recipe's thresholds; numpy is imported here, not with the command line."
+    "A recipe's thresholds, some of them replaced; numpy is imported here, not with the command line. HalaError where there is no such check."
     from hala.core.quality import limits
-    return limits(most)
+    most = limits(most); known = {name.lower(): name for name in most}
+    for part in filter(None, map(str.strip, allow.split(','))):
+        name, _, n = (x.strip() for x in part.partition('='))
+        if (name := known.get(name.replace('_', ' ').lower())) is None or not re.fullmatch(r'\d*\.?\d+(?:e\d+)?', n):
+            raise HalaError(f'--allow {part}: write CHECK=N, with one of {", ".join(most)}')
+        most[name] = float(n)
+    return most
 
 def said_of(records:list, columns:tuple, # dicts; names
             policy:dict=POLICY # as of `turns`
@@ -303,7 +266,7 @@ def translated(records:list, shape:Shape, # as read
     def reason(r, d):
         if d.finish == 'crashed' or d.reason: return lost if d.finish == 'crashed' else d.reason
         pairs, why = side_by_side((r, shape.columns), (d.record, shape.columns), policy)
-        return why or why_not(pairs, d.finish, keep, most) or why_untrue(pairs)
+        return why or why_not(pairs, d.finish, keep, most)
     return [(d, reason(r, d)) for r, d in zip(records, done)]
 
 def rejected(record:dict, done, reason:str, # as it came; of core.tables.Done
@@ -341,13 +304,13 @@ def do_translate(a # parsed arguments
     records, shape = need_records(a.what, a.limit, a.columns)
     out = a.preview or a.plan or (free(a.out), free(f'{Path(a.out).expanduser().with_suffix("")}.rejects.jsonl'))
     p, keep, policy, questions = plan(a.size, a.runs), read_terms(a.keep), read_policy(a.policy, shape.columns), read_questions(a.benchmarks)
-    t = p.recipe.translator
+    t, most = p.recipe.translator, thresholds(p.recipe.corpus.most, a.allow)
     (name, model), how = engine_of(a, p), (a.prompt or (Translator.prompt if a.model else t.prompt), a.max_tokens or (1024 if a.model else t.max_tokens))
     print(f'{len(records)} records, {shape.name}: {", ".join(shape.columns)}; translator {getattr(model, "model", model)}, engine {name}, prompt {how[0]!r}')
     if alone := left_alone(records, shape): print(f'not translated: {", ".join(alone)} (--columns names what is)')
     if a.plan: return print(plan_lines(records, shape, measured(records, shape, name, model, *how, keep, p.runs/p.recipe.family/'rows', policy), a.price))
     with kept_engine(p.runs/p.recipe.family/'rows', name, model) as e:
-        done = translated(records, shape, e, *how, keep, a.output, policy, thresholds(p.recipe.corpus.most)); bill = spent(e)
+        done = translated(records, shape, e, *how, keep, a.output, policy, most); bill = spent(e)
     def said(side): return said_of([d.record if side else r for r, (d, _) in zip(records, done)], shape.columns, policy)
     done = [(d, why) for (d, _), why in zip(done, screened([why for _, why in done], said, a, questions))]
     if a.preview: print('\n\n'.join(before_after(r, d, why, shape, policy) for r, (d, why) in zip(records, done)))
@@ -440,16 +403,16 @@ def pair_columns(records:list, # dicts
     return (source,), (target,)
 
 def checked(record:dict, source:tuple, target:tuple, # a pair; the columns of its two sides
-            keep:tuple=(), policy:dict=POLICY # as of `why_not` and `turns`
+            keep:tuple=(), policy:dict=POLICY, most:dict|None=None # as of `why_not` and `turns`
            )->str|None: # reason; None: kept
-    "Why a pair is rejected: it is no text, fails a check of 04, or one of meaning."
+    "Why a pair is rejected: it is no text, or fails a check of 04."
     for a, b, why in ((source, target, 'empty'), (target, source, 'no source')):
         if any(record.get(y) is None and record.get(x) is not None for x, y in zip(a, b)): return why
     pairs, why = side_by_side((record, source), (record, target), policy)
     why = why or next((why for pair in pairs for x in pair if (why := unreadable(x))), None)
     if why: return why
     if any(y.strip() and not x.strip() for x, y in pairs): return 'no source'
-    return why_not(pairs, 'stop', keep) or why_untrue(pairs) if any(x.strip() for x, _ in pairs) else 'no text'
+    return why_not(pairs, 'stop', keep, most) if any(x.strip() for x, _ in pairs) else 'no text'
 
 def do_check(a # parsed arguments
             )->None:
@@ -465,9 +428,10 @@ def do_check(a # parsed arguments
     try: source, target = pair_columns(records, a.source, a.target)
     except HalaError as e: raise HalaError(f'{a.what}: {e}') from None
     policy = read_policy(a.policy, target)
+    most = thresholds(Most(), a.allow)
     if a.keep and a.keep == a.rejects: raise HalaError(f'--keep and --rejects both name {a.keep}: name two files')
     keep, lost = (free(x) if x else None for x in (a.keep, a.rejects))
-    reasons = [defect(r) or checked(r, source, target, terms, policy) for r in records]
+    reasons = [defect(r) or checked(r, source, target, terms, policy, most) for r in records]
     reasons = screened(reasons, lambda side: said_of(records, target if side else source, policy), a, questions)
     if keep: write_whole(keep, [r for r, why in zip(records, reasons) if not why], records)
     if lost: write_whole(lost, [with_reason(r, why) for r, why in zip(records, reasons) if why])
@@ -478,6 +442,7 @@ def add_screens(p # parser of a verb
                )->None:
     "What both verbs know of records among others."
     p.add_argument('--policy', default='', metavar='WHAT=HOW,…', help='which roles or columns are translated, copied or dropped, e.g. system=copy,think=drop')
+    p.add_argument('--allow', default='', metavar='CHECK=N,…', help='another threshold of a check, e.g. diacritics=1 for poetry; 1e9 turns one off')
     p.add_argument('--unique', type=float, default=0., metavar='SHARE', help='reject what shares as much of its English, e.g. .8, with an earlier record')
     p.add_argument('--benchmarks', default='', metavar='FILE_OR_FOLDER', help='reject what holds a question of these, in either language')
     p.add_argument('--judge', choices=JUDGES, default='', help='keep those that it thinks best of')
