@@ -858,6 +858,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'hala.core.translating.add_translate': ( 'core/translating.html#add_translate',
                                                                                 'hala/core/translating.py'),
                                        'hala.core.translating.aligned': ('core/translating.html#aligned', 'hala/core/translating.py'),
+                                       'hala.core.translating.asked_as': ('core/translating.html#asked_as', 'hala/core/translating.py'),
                                        'hala.core.translating.before_after': ( 'core/translating.html#before_after',
                                                                                'hala/core/translating.py'),
                                        'hala.core.translating.characters': ('core/translating.html#characters', 'hala/core/translating.py'),

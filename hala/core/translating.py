@@ -4,7 +4,7 @@
 
 # %% ../../nbs/core/translating.ipynb #17cf40f7
 from __future__ import annotations
-import os, re, sys, time
+import json, os, re, sys, time
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,10 +20,10 @@ from .workers import add_devices, apart, settle_devices
 # %% auto #0
 __all__ = ['JUDGES', 'OPENED', 'ASKS', 'SAMPLE', 'turns', 'side_by_side', 'why_not', 'read_terms', 'read_policy', 'aligned',
            'funnel', 'free', 'write_whole', 'thresholds', 'said_of', 'read_questions', 'repeated', 'doubts', 'screened',
-           'need_screens', 'translator', 'numbers_of', 'engine_of', 'go_where_vllm_is', 'told', 'translated',
-           'rejected', 'with_reason', 'need_records', 'do_translate', 'kept_engine', 'spent', 'before_after', 'spread',
-           'characters', 'measured', 'plan_lines', 'pair_columns', 'checked', 'do_check', 'add_screens',
-           'add_translate', 'add_check']
+           'need_screens', 'translator', 'asked_as', 'numbers_of', 'engine_of', 'go_where_vllm_is', 'told',
+           'translated', 'rejected', 'with_reason', 'need_records', 'do_translate', 'kept_engine', 'spent',
+           'before_after', 'spread', 'characters', 'measured', 'plan_lines', 'pair_columns', 'checked', 'do_check',
+           'add_screens', 'add_translate', 'add_check']
 
 # %% ../../nbs/core/translating.ipynb #66c12686
 def turns(record:dict, columns:tuple, # its columns that hold text
@@ -208,6 +208,16 @@ def translator(model:str, # id or folder; '': the current translator of a size
     if current.exists() and (folder := home/current.read_text().strip()/'model').is_dir(): return folder
     raise HalaError(f'no translator in {home}: stage 03 makes it (hala run --size {p.recipe.size} --to 03), or name a model with --model')
 
+def asked_as(model, # folder, or Endpoint
+             named:bool, # whether --model named it
+             t # Translator of the size's recipe
+            )->tuple: # (prompt with {x}, tokens of one answer at most)
+    "How a translator is asked: as its manifest says, as the published one, or as the recipe says."
+    try: said = json.loads((Path(model).parent/'manifest.json').read_text(encoding='utf-8'))['recipe']
+    except (TypeError, KeyError, OSError, ValueError): said = {} # a server's, or somebody else's
+    if '' in said and said[''] == 'Translator': return said['prompt'], said['max_tokens']
+    return (Translator.prompt, 1024) if named else (t.prompt, t.max_tokens)
+
 # %% ../../nbs/core/translating.ipynb #40a0507e
 def numbers_of(text:str, # 'READ,WRITTEN'; '': nothing
                option:str # for the error
@@ -304,8 +314,8 @@ def do_translate(a # parsed arguments
     records, shape = need_records(a.what, a.limit, a.columns)
     out = a.preview or a.plan or (free(a.out), free(f'{Path(a.out).expanduser().with_suffix("")}.rejects.jsonl'))
     p, keep, policy, questions = plan(a.size, a.runs), read_terms(a.keep), read_policy(a.policy, shape.columns), read_questions(a.benchmarks)
-    t, most = p.recipe.translator, thresholds(p.recipe.corpus.most, a.allow)
-    (name, model), how = engine_of(a, p), (a.prompt or (Translator.prompt if a.model else t.prompt), a.max_tokens or (1024 if a.model else t.max_tokens))
+    most, (name, model) = thresholds(p.recipe.corpus.most, a.allow), engine_of(a, p)
+    how = tuple(mine or own for mine, own in zip((a.prompt, a.max_tokens), asked_as(model, bool(a.model), p.recipe.translator)))
     print(f'{len(records)} records, {shape.name}: {", ".join(shape.columns)}; translator {getattr(model, "model", model)}, engine {name}, prompt {how[0]!r}')
     if alone := left_alone(records, shape): print(f'not translated: {", ".join(alone)} (--columns names what is)')
     if a.plan: return print(plan_lines(records, shape, measured(records, shape, name, model, *how, keep, p.runs/p.recipe.family/'rows', policy), a.price))
@@ -456,9 +466,9 @@ def add_translate(verbs # of argparse
     p.add_argument('what', metavar='IN', help='a file or folder: .jsonl, .json, .parquet, .csv, .tsv')
     p.add_argument('out', metavar='OUT', nargs='?', default='', help='the file to write; rejects go beside it')
     p.add_argument('--model', default='', metavar='ID_OR_FOLDER', help='a translator (default: what stage 03 of --size made)')
-    p.add_argument('--size', default='1M', help='whose translator and prompt (default: 1M)')
-    p.add_argument('--prompt', default='', metavar='TEXT', help='with {x} in it (default: that of --size; with --model that of the published translator)')
-    p.add_argument('--max-tokens', type=int, default=0, metavar='N', help='of one answer (default: that of --size; 1024 with --model)')
+    p.add_argument('--size', default='1M', help='whose translator (default: 1M)')
+    p.add_argument('--prompt', default='', metavar='TEXT', help='with {x} in it (default: the one it was taught with, or the published one)')
+    p.add_argument('--max-tokens', type=int, default=0, metavar='N', help='of one answer (default: as in its training; 1024 of a translator that is not ours)')
     p.add_argument('--output', choices=('replaced', 'both'), default='replaced', help='both: the English stays in columns that end in _source')
     p.add_argument('--columns', default='', metavar='A,B', help='which hold text (default: found out)')
     p.add_argument('--keep', default='', metavar='FILE', help='terms that stay as they are, one a line')
