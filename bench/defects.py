@@ -2,6 +2,7 @@
 import random
 import re
 
+from hala.core.meaning import countries
 from hala.core.text import content
 from hala.core.world import carry, catalogs, names, reference
 
@@ -38,10 +39,19 @@ def clean(count, seed=0):
 def words_at(text, r): return r.choice([m.start() for m in re.finditer(r'(?<=\s)(?=[\u0621-\u064a]{3})', text)] or [0])
 
 
+def exchanged(source, target, r):
+    "One country of the translation for another; None where there is none."
+    (_, en), (arabic, ar) = countries()
+    found = ar.search(target) if en.search(source) else None
+    other = r.choice([n for n in arabic if arabic[n] != arabic[found[1]]]) if found else ''
+    return (target[:found.start(1)] + other + target[found.end(1):], 'stop') if found else None
+
+
 DEFECTS = { # name -> function of (source, target, random) -> (target, finish), or None where it cannot be planted
     'garbled unit': lambda s, t, r: (re.sub(r'(\d ?)(كم|كغ|سم|م|ميغابايت)\b', lambda m: m[1] + r.choice(['k', 'µ', 'h']) + m[2], t, count=1), 'stop'),
     'unit half translated': lambda s, t, r: (re.sub(r'(\d ?)(كم/س|كم|كغ|سم|م|ميغابايت)\b', lambda m: m[1] + r.choice(['km/س', 'كم/h', 'م / s', 'C°']), t,
                                                     count=1), 'stop'),
+    'unit half in Latin': lambda s, t, r: (re.sub(r'(\d ?)(كم|كغ)(?!/)\b', lambda m: m[1] + {'كم': 'كm', 'كغ': 'كg'}[m[2]], t, count=1), 'stop'),
     'another unit': lambda s, t, r: (re.sub(r'(\d ?)(كم|كغ|سم)(?!/)\b', lambda m: m[1] + r.choice([u for u in ('كم', 'كغ', 'سم', 'مل') if u != m[2]]), t,
                                             count=1), 'stop'),
     'unbalanced brace': lambda s, t, r: (t[:(i := words_at(t, r))] + r.choice('(){}[]') + t[i:], 'stop'),
@@ -57,6 +67,7 @@ DEFECTS = { # name -> function of (source, target, random) -> (target, finish), 
     'talks first': lambda s, t, r: (r.choice(['بالتأكيد! ', 'إليك الترجمة: ', 'الترجمة: ', 'Sure, here is the translation: ']) + t, 'stop'),
     'number changed': lambda s, t, r: (re.sub(r'\d+', lambda m: str(int(m[0])+r.randint(1, 9)), t, count=1), 'stop'),
     'number lost': lambda s, t, r: (re.sub(r'[\d٠-٩]{2,}[.,٫٬\d]*', '', t, count=1), 'stop'),
+    'another country': lambda s, t, r: exchanged(s, t, r),
     'tatweel': lambda s, t, r: (re.sub(r'(?<=[بتثسشصضطظعغفقكلمنهي])(?=[\u0621-\u064a])', 'ـ', t, count=r.randint(1, 3)), 'stop'),
     'presentation forms': lambda s, t, r: (re.sub('لا|ل', lambda m: {'لا': '\ufefb', 'ل': '\ufedf'}[m[0]], t, count=2), 'stop'),
     'diacritics': lambda s, t, r: (re.sub(r'([\u0621-\u064a])', lambda m: m[1] + r.choice('\u064e\u064f\u0650\u0652'), t), 'stop'),
