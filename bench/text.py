@@ -12,7 +12,8 @@ import numpy as np
 from defects import clean, planted
 
 from hala.core import text as T
-from hala.core.quality import BANDS, ROWS, contaminated, failed, folding, measure, near_duplicates
+from hala.core.overlap import BANDS, ROWS, contaminated, folding, near_duplicates
+from hala.core.quality import failed, measure
 from hala.core.store import machine
 from hala.core.world import documents, questions
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from .core.engine import CRASHED, crashed, default_engine, generated, kept, proved_rows, translate_table
 from .core.metrics import accuracy, metric
 from .core.pipeline import Job, run_stage, stage_main
-from .core.quality import apart_in_slices, benchmark, check_row, doubt, keep_best, limits, repeated, stop_above
+from .core.overlap import apart_in_slices, benchmark, repeated
+from .core.quality import check_row, doubt, keep_best, limits, stop_above
 from .core.recipe import HalaError
 from .core.store import Table, alone, once, read_rows, share_out, slices, telling, write_decided
 from .core.text import content
@@ -124,7 +125,7 @@ def english(rows:list # with messages_source
 
 def twice(tables:list, # of (Table, bounds of its slices)
           least:float # share of shingles in common
-         )->dict: # of `core.quality.repeated`, counted through all training rows
+         )->dict: # of `core.overlap.repeated`, counted through all training rows
     "Pairs whose English was there before, within a source and across them."
     return repeated((english(training_rows(t, *b, ['messages_source', 'split'])) for t, bounds in tables for b in bounds), least, LABEL)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from .core.engine import crashed, default_engine, generated, kept, proved_rows, translate_table
 from .core.pipeline import Job, run_stage, stage_main
-from .core.quality import apart_in_slices, benchmark, check_row, limits, repeated, stop_above
+from .core.overlap import apart_in_slices, benchmark, repeated
+from .core.quality import check_row, limits, stop_above
 from .core.store import Table, alone, once, read_rows, slices, telling, write_decided
 
 # %% auto #0

@@ -5,7 +5,8 @@ from collections import Counter
 
 from test_text import Echo, drawn
 
-from hala.core.quality import check_row, contaminated, near_duplicates
+from hala.core.overlap import contaminated, near_duplicates
+from hala.core.quality import check_row
 from hala.core.store import facts
 from hala.core.tables import Shape, defect, read_records, read_tables, shape_of, translate_records, write_table
 from hala.core.text import intact, row

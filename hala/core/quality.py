@@ -4,35 +4,32 @@
 
 # %% ../../nbs/core/quality.ipynb #f75a2087
 from __future__ import annotations
-import hashlib, math, re, unicodedata
-import numpy as np
+import math, re
 from collections import Counter, defaultdict
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 from .letters import ARABIC, LETTERS, MARKS, arabic_share, folded
 from .meaning import country_exchanged, negation_lost
 from .numbers import wrong_numbers
+from .overlap import apart, contaminated, leaders, near_duplicates, repeated, sketch
 from .recipe import HalaError, Most
 from .spans import MASK, protect, spans_of
-from .store import once
-from .tables import POLICY, read_jsonl
+from .tables import POLICY
 from .text import PLAIN, ask, chat, cut_short, proportion, structure
+
+_all_ = ['apart', 'contaminated', 'leaders', 'near_duplicates', 'repeated', 'sketch'] # had here as well
 
 # %% auto #0
 __all__ = ['JUDGES', 'OPENS', 'LABEL', 'LABELLED', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST', 'POLITE', 'ASKED', 'LATIN_RUN',
            'SMALL', 'FUNCTION', 'COMMON', 'NAMES', 'OTHERS', 'FOREIGN', 'NEIGHBOUR', 'BORROWED', 'VERB_LAST', 'PERSIAN',
            'WORD', 'ASIDE', 'STUTTER', 'POINTS', 'TATWEEL', 'FORMS', 'INVISIBLE', 'LATIN', 'MIXED', 'BROKEN', 'NEWLINE',
-           'ESCAPE', 'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'ORDINARY', 'SILENT', 'MOST', 'SIGNS', 'BASE',
-           'CHARACTERS', 'ROWS', 'BANDS', 'dual_cross_entropy', 'sentence_encoder', 'apart_in_meaning', 'ask_judge',
-           'language_identifier', 'other_than_arabic', 'doubt', 'keep_best', 'Pair', 'pair', 'more', 'is_empty',
-           'is_truncated', 'length_ratio', 'out_of_proportion', 'asks', 'is_answered', 'not_arabic', 'left_alone',
-           'untranslated_run', 'other_script', 'other_language', 'repetitions', 'loops', 'mixed_script', 'vowelled',
-           'unbalanced', 'literal_newline', 'open_brackets', 'stray_tags', 'changed_spans', 'changed_structure',
-           'limits', 'measure', 'failed', 'check_row', 'stop_above', 'folding', 'signs', 'codes', 'powers', 'mixed',
-           'runs', 'word_hashes', 'shingles', 'signatures', 'first_alike', 'near', 'Sketch', 'sketch', 'leaders',
-           'near_duplicates', 'matches', 'distinct', 'evidence', 'contaminated', 'chosen', 'contaminated_rows', 'apart',
-           'repeated', 'benchmark', 'apart_in_slices']
+           'ESCAPE', 'STRAY', 'BRACKET', 'CLOSES', 'CHECKS', 'ORDINARY', 'SILENT', 'MOST', 'dual_cross_entropy',
+           'sentence_encoder', 'apart_in_meaning', 'ask_judge', 'language_identifier', 'other_than_arabic', 'doubt',
+           'keep_best', 'Pair', 'pair', 'more', 'is_empty', 'is_truncated', 'length_ratio', 'out_of_proportion', 'asks',
+           'is_answered', 'not_arabic', 'left_alone', 'untranslated_run', 'other_script', 'other_language',
+           'repetitions', 'loops', 'mixed_script', 'vowelled', 'unbalanced', 'literal_newline', 'open_brackets',
+           'stray_tags', 'changed_spans', 'changed_structure', 'limits', 'measure', 'failed', 'check_row', 'stop_above',
+           'apart', 'contaminated', 'leaders', 'near_duplicates', 'repeated', 'sketch']
 
 # %% ../../nbs/core/quality.ipynb #1d0ca148
 def dual_cross_entropy(e, # engine on a model that translates both ways
@@ -413,290 +410,3 @@ def stop_above(counts:dict, # rows of a manifest
     if lost > most*counts['in']:
         reasons = ', '.join(f'{name} {n}' for name, n in sorted(counts['rejected'].items(), key=lambda item: -item[1]))
         raise HalaError(f"{lost} of {counts['in']} rows were rejected, more than {100*most:.0f} %: {reasons}; look at the rejects, or allow more")
-
-# %% ../../nbs/core/quality.ipynb #fd19c3bf
-@cache
-def folding()->np.ndarray: # code point (below 65536) -> what it is folded to; 0: dropped, 32: between words
-    "The table of a normalisation for comparing."
-    same = str.maketrans('أإآٱىةؤئ', 'اااايهوي')
-    def fold(c):
-        if unicodedata.category(c) in ('Mn', 'Me', 'Cf') or c == 'ـ': return 0
-        if c in '+×÷': return ord(c)
-        whole = unicodedata.normalize('NFKD', c).lower()
-        base = next((x for x in whole if x.isalnum()), ' ').translate(same)
-        return ord(str(unicodedata.digit(base))) if base.isdigit() and unicodedata.decimal(base, None) is not None else ord(base)
-    return np.array([32 if 0xd800 <= n < 0xe000 else fold(chr(n)) for n in range(65536)], np.uint32)
-
-SIGNS = np.isin(np.arange(35, 63), [ord(c) for c in '#*-/<=>']) # by what they stand for minus 35
-
-def signs(raw:np.ndarray, folded:np.ndarray # code points, and what they are folded to: some is changed
-         )->None:
-    "Signs between numbers (3 - 4), one space apart at most, and behind a letter (C#) belong to what is said; others are punctuation and Markdown."
-    at = np.flatnonzero(raw[1:-1]-np.uint32(35) < len(SIGNS))+1
-    at = at[SIGNS[raw[at]-35]]
-    def beside(step):
-        c = folded[at+step]
-        return np.where(c == 32, folded[np.clip(at+2*step, 0, len(raw)-1)], c)
-    def digit(c): return (c >= 48) & (c < 58)
-    before = folded[at-1]
-    keep = np.where(raw[at] == 35, (before > 32) & ~digit(before), digit(beside(-1)) & digit(beside(1)))
-    folded[at[keep]] = raw[at[keep]]
-
-def codes(texts:list # str
-         )->tuple: # (folded code points, where each text begins and the last ends)
-    "Texts as one array."
-    raw = np.frombuffer('\n'.join([*texts, '']).encode('utf-32-le', 'surrogatepass'), np.uint32)
-    folded = np.where(raw < 65536, folding()[raw & 65535], raw)
-    signs(raw, folded)
-    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts))+1)
-    kept = folded != 0
-    edges = np.concatenate([[0], np.cumsum(kept)[ends-1] if len(texts) else []]).astype(np.int64)
-    return folded[kept], edges
-
-# %% ../../nbs/core/quality.ipynb #ffdfc800
-BASE, CHARACTERS = 0x9E3779B97F4A7C15, 1 << 20 # odd, so that it has an inverse modulo 2^64; characters at once
-
-@cache
-def powers(length:int # how many
-          )->tuple: # (B^i, B^-i) modulo 2^64
-    "Powers of the hash's base and of its inverse."
-    def up(b): return np.cumprod(np.array([1, *[b]*(length-1)], np.uint64))
-    return up(BASE), up(pow(BASE, -1, 2**64))
-
-def mixed(h:np.ndarray # uint64
-         )->np.ndarray: # uint64
-    "Hashes with every bit spread (the finish of MurmurHash3)."
-    h = (h ^ (h >> np.uint64(33)))*np.uint64(0xff51afd7ed558ccd)
-    return h ^ (h >> np.uint64(32))
-
-def runs(values:np.ndarray, # code points or words
-         starts:np.ndarray, stops:np.ndarray # indices: where runs begin, and end
-        )->np.ndarray: # uint64, one a run: equal runs have equal hashes
-    "Runs as hashes."
-    there, back = powers(1 << max(10, (len(values)+1).bit_length()))
-    sums = np.zeros(len(values)+1, np.uint64)
-    np.cumsum((values+np.uint64(1))*there[:len(values)], out=sums[1:])
-    return mixed((sums[stops]-sums[starts])*back[starts])
-
-def word_hashes(texts:list # str
-               )->tuple: # (uint64, one a word; where the words of each text begin and the last end)
-    "The words of texts as hashes, some texts at a time."
-    some, edges, begin, size = [np.zeros(0, np.uint64)], [0], 0, 0
-    for n, t in enumerate(texts, 1):
-        size += len(t)
-        if size < CHARACTERS and n < len(texts): continue
-        c, ends = codes(texts[begin:n])
-        step = np.diff(np.concatenate([[False], c != 32, [False]]).astype(np.int8))
-        first = np.flatnonzero(step == 1)
-        some.append(runs(c, first, np.flatnonzero(step == -1)))
-        edges += (np.searchsorted(first, ends[1:])+edges[-1]).tolist(); begin, size = n, 0
-    return np.concatenate(some), np.array(edges)
-
-# %% ../../nbs/core/quality.ipynb #ea792a69
-def shingles(h:np.ndarray, edges:np.ndarray, # of `word_hashes`
-             size:int # words
-            )->tuple: # (uint64, one a shingle; where those of each text begin and the last end)
-    "Runs of words as hashes."
-    counts = np.diff(edges)
-    each = np.where(counts < size, counts > 0, counts-size+1)
-    out = np.concatenate([[0], np.cumsum(each)])
-    begin = np.repeat(edges[:-1]-out[:-1], each)+np.arange(out[-1])
-    return runs(h, begin, begin+np.repeat(np.minimum(counts, size), each)), out
-
-# %% ../../nbs/core/quality.ipynb #2a501792
-ROWS, BANDS = 4, 32 # 128 orders
-
-def signatures(s:np.ndarray, edges:np.ndarray, # of `shingles`, each text with at least one
-               seed:int=1 # of the orders
-              )->np.ndarray: # (texts, ROWS*BANDS) uint32
-    "The first shingle in each order."
-    r = np.random.default_rng(seed)
-    a, b = (r.integers(0, 2**32, ROWS*BANDS, np.uint32) for _ in 'ab')
-    out, low = np.empty((ROWS*BANDS, len(edges)-1), np.uint32), (s >> np.uint64(32)).astype(np.uint32)
-    step = 4096 # texts at once, so that their shingles stay in the processor's cache
-    for t in range(0, len(edges)-1, step):
-        part = low[edges[t]:edges[min(t+step, len(edges)-1)]]
-        starts = edges[t:min(t+step, len(edges)-1)]-edges[t]
-        for n in range(ROWS*BANDS): out[n, t:t+step] = np.minimum.reduceat(part*(a[n] | np.uint32(1)) + b[n], starts)
-    return out.T
-
-def first_alike(keys:np.ndarray # one a text
-               )->np.ndarray: # for each, the first text with the same key
-    "The first of each kind."
-    _, first, kind = np.unique(keys, return_index=True, return_inverse=True)
-    return first[kind]
-
-# %% ../../nbs/core/quality.ipynb #ab8c8d6a
-def near(signed:np.ndarray, # signatures
-         least:float # share of them that must agree
-        )->np.ndarray: # for each text the first one it is like, else itself
-    "Near duplicates among texts with signatures."
-    leader = np.arange(len(signed))
-    for band in range(BANDS):
-        part = np.ascontiguousarray(signed[:, band*ROWS:(band+1)*ROWS]).view(np.uint64)
-        first = first_alike(mixed(part[:, 0]*np.uint64(0x2545F4914F6CDD1D) + part[:, 1]))
-        some = np.flatnonzero((first < np.arange(len(signed))) & (leader == np.arange(len(signed))))
-        like = some[(signed[some] == signed[first[some]]).mean(1) >= least]
-        leader[like] = leader[first[like]]
-    while not np.array_equal(leader, further := leader[leader]): leader = further
-    return leader
-
-class Sketch(NamedTuple):
-    "What is kept of texts to find duplicates: eight bytes each, and half a kilobyte of those that are long."
-    whole: np.ndarray # uint64, one a text
-    long: np.ndarray # bool, one a text
-    signed: np.ndarray # signatures of the long ones
-
-def sketch(texts:list, # str
-           size:int=3, # words of a shingle
-           shortest:int=20 # words; what has fewer must be equal
-          )->Sketch:
-    "Some texts of many."
-    h, edges = word_hashes(texts)
-    long = np.diff(edges) >= shortest
-    s, out = shingles(h, edges, size)
-    signed = signatures(s[np.repeat(long, np.diff(out))], np.concatenate([[0], np.cumsum(np.diff(out)[long])]))
-    whole = runs(h, edges[:-1], edges[1:])
-    for n in np.flatnonzero(np.diff(edges) == 0): # no word: the signs themselves (♥, {})
-        whole[n] = int.from_bytes(hashlib.blake2b(' '.join(texts[n].split()).encode('utf-8', 'surrogatepass'), digest_size=8).digest(), 'big')
-    return Sketch(whole, long, signed)
-
-def leaders(some:list, # of Sketch
-            least:float=.8 # share of shingles in common
-           )->np.ndarray: # for each text the number of the first one that it duplicates, else its own
-    "Duplicates among all texts of some sketches."
-    whole, long, signed = (np.concatenate(c) for c in zip(*some))
-    leader, at = first_alike(whole), np.flatnonzero(long)
-    alone = leader[at] == at
-    at = at[alone]
-    leader[at] = at[near(signed[alone], least)]
-    return leader[leader]
-
-# %% ../../nbs/core/quality.ipynb #62c40426
-def near_duplicates(texts:list, # str, those to prefer first
-                    least:float=.8 # share of shingles in common
-                   )->list: # for each text the index of the first one that it duplicates, else its own
-    "Which texts are there already."
-    return leaders([sketch(texts)], least).tolist()
-
-# %% ../../nbs/core/quality.ipynb #2915cee8
-def matches(s:np.ndarray, out:np.ndarray, # shingles of texts, and where those of each text begin
-            wanted:np.ndarray # hashes, sorted
-           )->tuple: # (text, hash), each found one
-    "Which texts have which of the wanted shingles."
-    bits, mask = np.zeros(1 << 22, bool), np.uint64((1 << 22)-1) # one look-up tells most that are not wanted
-    bits[wanted & mask] = True
-    at = np.flatnonzero(bits[s & mask])
-    at = at[wanted[np.minimum(np.searchsorted(wanted, s[at]), len(wanted)-1)] == s[at]] if len(wanted) else at[:0]
-    return np.searchsorted(out, at, 'right')-1, s[at]
-
-def distinct(*columns # arrays of one length
-            )->list: # the same columns, sorted, every row once
-    "The rows of some columns, each once."
-    order = np.lexsort(columns[::-1])
-    columns = [c[order] for c in columns]
-    new = np.ones(len(order), bool)
-    new[1:] = np.any([c[1:] != c[:-1] for c in columns], axis=0)
-    return [c[new] for c in columns]
-
-def evidence(s:np.ndarray, out:np.ndarray # shingles of the questions, and where those of each begin
-            )->tuple: # (hashes, question of each), sorted by hash, and how many each question has
-    "What tells a question from others."
-    s, item = distinct(s, np.repeat(np.arange(len(out)-1), np.diff(out)))
-    kind = np.cumsum(np.concatenate([[0], s[1:] != s[:-1]])) if len(s) else s.astype(int)
-    few = np.bincount(kind)[kind] <= 10
-    return s[few], item[few], np.bincount(item[few], minlength=len(out)-1)
-
-# %% ../../nbs/core/quality.ipynb #511d507b
-def contaminated(texts:list, # str
-                 questions:list, # str, of a benchmark in the same language
-                 size:int=8, # words in a row
-                 least:float=.5 # share of a question's runs that a text has
-                )->list: # for each text the index of a question that it holds, else None
-    "Which texts hold a benchmark's question."
-    (h, edges), (q, ends) = word_hashes(texts), word_hashes(questions)
-    found, counts = np.full(len(texts), -1), np.diff(ends)
-    whole = np.where(first_alike(runs(q, ends[:-1], ends[1:])) == np.arange(len(questions)), counts, 0) # equal questions count once
-    for n in [size, *sorted({int(c) for c in whole if 5 <= c < size})]: # runs of eight; then the short questions, each length by itself
-        use = whole >= n if n == size else whole == n
-        if n == size: use |= (whole > 0) & (whole < size) # texts as short as they are compared as wholes
-        hashes, item, total = evidence(*shingles(*chosen(q, ends, use), n))
-        text, hit = matches(*shingles(h, edges, n), hashes)
-        low, high = np.searchsorted(hashes, hit), np.searchsorted(hashes, hit, 'right')
-        each = high-low
-        of = item[np.repeat(low-np.cumsum(each)+each, each)+np.arange(each.sum())]
-        text, of, _ = distinct(np.repeat(text, each), of, np.repeat(hit, each))
-        held, times = np.unique(text*len(questions)+of, return_counts=True)
-        good = times >= least*total[held % max(1, len(questions))]
-        found[held[good] // max(1, len(questions))] = np.flatnonzero(use)[held[good] % max(1, len(questions))]
-    return [int(i) if i >= 0 else None for i in found]
-
-def chosen(h:np.ndarray, edges:np.ndarray, # of `word_hashes`
-           use:np.ndarray # bool, one a text
-          )->tuple: # the same of some texts
-    "The words of some texts."
-    counts = np.diff(edges)
-    return h[np.repeat(use, counts)], np.concatenate([[0], np.cumsum(counts[use])])
-
-def contaminated_rows(rows:list, # with messages_source and messages
-                      questions:list, # dicts with id, lang ('en' or 'ar') and question
-                      least:float=.5 # share of a question's runs that a message has
-                     )->list: # for each row the id of a question that one of its messages holds, in either language; else None
-    "Which rows hold a benchmark's question."
-    out = [None]*len(rows)
-    for lang, column in (('en', 'messages_source'), ('ar', 'messages')):
-        asked = [q for q in questions if q['lang'] == lang]
-        said = [(i, m['content'] or '') for i, r in enumerate(rows) for m in r[column] or ()]
-        for (i, _), item in zip(said, contaminated([text for _, text in said], [q['question'] for q in asked], least=least)):
-            if item is not None: out[i] = out[i] or asked[item]['id']
-    return out
-
-# %% ../../nbs/core/quality.ipynb #36bf6585
-def apart(rows:list, # decided
-          leader:list, # for each the number of the first row that it repeats, or its own
-          first:int, # number of the first of these rows
-          questions:list, # of the benchmarks, see above
-          least:float=.5, # share of a question's runs that a row has
-          there:set|None=None # leaders before these rows of which a row was kept; None: all
-         )->list: # rows, some of the kept ones rejected
-    "Rows apart from each other and from benchmarks."
-    held = contaminated_rows(rows, questions, least) if questions else [None]*len(rows)
-    there, out = {n for n in leader if n < first} if there is None else set(there), []
-    for r, lead, question in zip(rows, leader, held):
-        why = None if r['verdict'] != 'kept' else 'contaminated' if question else 'duplicate' if lead in there else None
-        out.append(dict(r, verdict='rejected', reason=why) if why else r)
-        if out[-1]['verdict'] == 'kept': there.add(lead)
-    return out
-
-# %% ../../nbs/core/quality.ipynb #60b1cf29
-def repeated(some, # lists of str: the English of rows, slice by slice
-             least:float, # share of shingles in common; above 1 nothing repeats anything
-             shortest:int=0 # words; what has fewer may stand again
-            )->dict: # number of a row, as text -> of the first one that it repeats
-    "Rows whose English was there before."
-    sketches, label = [], []
-    for texts in some if least <= 1 else ():
-        sketches.append(sketch(texts)); label += [len(t.split()) < shortest for t in texts]
-    leader = leaders(sketches, least).tolist() if sketches else []
-    return {str(n): first for n, first in enumerate(leader) if first != n and not label[n]}
-
-def benchmark(folder:Path # artifact `benchmarks`
-             )->list: # dicts with id, lang and question
-    "Every question that nobody may train on."
-    return [dict(id=q['id'], lang=f.stem.split('-')[1], question=q['question']) for f in sorted(folder.glob('*-*-*.jsonl')) for q in read_jsonl(f)]
-
-def apart_in_slices(working:Path, # folder for the notes
-                    repeats:dict, questions:list, # of `repeated` and `benchmark`
-                    least:float # as of `apart`
-                   ): # function of (number of a slice, number of its first row, its decided rows) -> rows; called slice by slice
-    "What `apart` does, for slices that may be decided by several processes one after another."
-    groups, there, read = set(repeats.values()), set(), 0
-    def one(k, first, rows):
-        nonlocal read
-        note = lambda j: working/f'kept-{j:05d}.json'
-        for j in range(read, k): there.update(once(note(j), list))
-        leader = [repeats.get(str(n), n) for n in range(first, first+len(rows))]
-        rows, read = apart(rows, leader, first, questions, least, there), k
-        once(note(k), lambda: [n for n, r in zip(leader, rows) if r['verdict'] == 'kept' and n in groups])
-        return rows
-    return one

@@ -152,7 +152,7 @@ def repeated(reasons:list, # of pairs; None: kept
              share:float # of its words that a pair may have in common with one before it
             )->list: # reasons
     "Kept pairs that repeat an earlier kept one, in the same words or nearly so."
-    from hala.core.quality import near_duplicates
+    from hala.core.overlap import near_duplicates
     at = [n for n, why in enumerate(reasons) if not why]
     first, out = near_duplicates([english[n] for n in at], share), list(reasons)
     for n, (i, lead) in zip(at, enumerate(first)): out[n] = 'duplicate' if lead != i else None
@@ -175,7 +175,8 @@ def screened(reasons:list, # of records; None: kept
     "Which kept records a benchmark, an earlier record or a judge speaks against."
     if not (a.unique or a.judge or questions): return reasons
     english, arabic = said(0), said(1)
-    from hala.core.quality import contaminated, keep_best
+    from hala.core.overlap import contaminated
+    from hala.core.quality import keep_best
     out = list(reasons)
     def kept(): return [n for n, why in enumerate(out) if not why]
     for side, texts in ((english, questions.get('en')), (arabic, questions.get('ar'))):
