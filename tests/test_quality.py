@@ -7,8 +7,31 @@ from conftest import ROOT
 from fastcore.test import test_eq as same
 
 from hala.bilingual import LABEL
+<<<<<<< HEAD
 from hala.core.overlap import apart, contaminated, contaminated_rows, leaders, near_duplicates, repeated, sketch, word_hashes
 from hala.core.quality import CHECKS, MOST, ORDINARY, REQUEST, SILENT, doubt, failed, measure, pair
+=======
+from hala.core.numbers import wrong_numbers
+from hala.core.quality import (
+    CHECKS,
+    MOST,
+    ORDINARY,
+    REQUEST,
+    SILENT,
+    apart,
+    contaminated,
+    contaminated_rows,
+    doubt,
+    failed,
+    leaders,
+    measure,
+    near_duplicates,
+    pair,
+    repeated,
+    sketch,
+    word_hashes,
+)
+>>>>>>> spans
 from hala.core.text import content, row
 from hala.core.world import catalogs, human, questions, reference
 
@@ -101,11 +124,46 @@ RIGHT = [
     ('*Bold*', '*غامق*'), ('2 * 3 is 6', '2 * 3 تساوي 6'), ('  Installed: ', ' مثبت:'), ('It is a very big house. '*3, ' '.join(['هذا بيت كبير جدا.']*3)),
     ('a house and a house and a house', 'بيت وبيت وبيت'), ('Any of `a` or `b` or `c` or `d` or `e`', 'أي من `a` ، `b` ، `c` ، `d` ، `e`'),
     ("{model} '{name}' created.", "تم إنشاء '{name}' '{model}'.")]
+OTHER_NUMBERS = [
+    ('The population of India is 1.4 billion.', 'يبلغ عدد سكان الهند 1.4 مليون.'), ('It cost $3 million.', 'كلف 3 مليارات دولار.'),
+    ('5 million people', '5 آلاف شخص'), ('3 million', '3 دولارات'), ('3 thousand', '3 ملايين'), ('20K', '20 مليون'), ('$5bn', '5 ملايين دولار'),
+    ('20 miles', '20 كيلومترًا'), ('3 hours', '3 دقائق'), ('It took 3 hours.', 'استغرق 3 أيام.'), ('200 m', '200 كم'), ('200 km', '200 م'), ('3:1', '1:3'),
+    ('He is 6 feet tall.', 'طوله 6 أمتار.'), ('5 MB', '5 كيلوبايت'), ('5 kg', '5 كيلومترات'), ('10 years', '10 أشهر'), ('It was 50% off', 'كان الخصم 50'),
+    ('At 15:30', 'في الرابعة والنصف'), ('2.5 million', '2.5 ألف'), ('3 million and 4 dogs', '3 كلاب و4 كلاب'), ('2 dogs (two)', 'كلاب'),
+    ('It costs $2.', 'يكلف دولارات.'), ('01/02/2020', '1 مارس 2020'), ('24/7 support', 'دعم دائم'), ('7:00 a.m.', 'الثامنة صباحا'), ('1.5 million', '1.5'),
+    ('5 ألف', '5 million'), ('1.4 million', '1.4 مليار نسمة'), ('7 million and 8 billion', '7 مليارات و8 ملايين'), ('50% of it', 'ثلثه'),
+    ('Figure 2 (left)', 'الشكل (اليمين)'), ('half an hour', '20 دقيقة'), ('12,500', '12 ألفا و600'), ('3.5 million', '3 ملايين'),
+    ('2,000 years ago', 'ألف عام'), ('15:30', '3:15')]
+SAME_NUMBERS = [
+    ('It costs $2.', 'يكلف دولارين.'), ('Take 2 (two) tablets.', 'تناول قرصين.'), ('Wait for 2-3 days.', 'انتظر يومين إلى ثلاثة أيام.'),
+    ('2,000 years ago', 'قبل ألفي عام'), ('The meeting is at 15:30.', 'الاجتماع في الثالثة والنصف عصرًا.'), ('At 7:00 a.m.', 'في السابعة صباحًا'),
+    ('At 7:00 a.m.', 'الساعة 7 صباحا'), ('About 50% of people', 'نحو نصف الناس'), ('On 01/02/2020', 'في 1 فبراير 2020'), ('On 2020-02-01', 'في 1 شباط 2020'),
+    ('February 1, 2020', '01/02/2020'), ('half an hour', '30 دقيقة'), ('Wait 30 minutes.', 'انتظر نصف ساعة'), ('15 minutes', 'ربع ساعة'),
+    ('24/7 support', 'دعم على مدار الساعة طوال أيام الأسبوع'), ('9/11 attacks', 'هجمات 11 سبتمبر'), ('at 3:30 PM', 'الساعة 15:30'),
+    ('25% of them', 'ربع هؤلاء'), ('75%', 'ثلاثة أرباع'), ('50 percent', 'النصف'), ('1.4 billion', '1.4 مليار'), ('3 million', '3 ملايين'),
+    ('$3M', '3 ملايين دولار'), ('5A', '5 ألف'), ('4K video', 'فيديو 4 كيه'), ('1,400 million', '1.4 مليار'), ('3 hundred thousand', '300 ألف'),
+    ('5 thousand million', '5 مليارات'), ('3 to 4 million', '3 ملايين إلى 4 ملايين'), ('3-4 million', '3-4 ملايين'), ('$2 billion', 'ملياري دولار'),
+    ('2 million', 'مليوني شخص'), ('3.5 million', '3 ملايين ونصف'), ('12,500 men', '12 ألفًا و500 رجل'), ('5m ago', 'قبل 5 دقائق'), ('5 mm', '5 م.م'),
+    ('5 m', '5 م'), ('in 2020 AD', 'سنة 2020 م'), ('6 months', '6 شهور'), ('1 year and six months', 'سنة و6 أشهر'),
+    ('3 years, 3 months', 'ثلاث سنوات و3 أشهر'), ('20 pounds', '20 جنيهًا'), ('20 miles (32 km)', '20 ميلاً (32 كم)'), ('5 km²', '5 كم مربع'),
+    ('60 mph', '60 ميلاً في الساعة'), ('5 min', '5 دقائق'), ('100 yards', '100 ياردة'), ('12:30:45', '12:30:45'), ('1.4B users', '1.4 مليار مستخدم'),
+    ('100 ms', '100 مللي ثانية'), ('the 12 million', 'الـ 12 مليونًا'), ('5 kilos', '5 كيلوغرامات'), ('7 days a week', '7 أيام في الأسبوع'), ('3:1', '3:1'),
+    ('2 or 3 days', 'يومان أو ثلاثة أيام'), ('15:00', 'الثالثة عصرا'), ('5 millionths', '5 أجزاء من المليون'), ('12 ألفا', '12 thousand'),
+    ('300 thousand', '300,000'), ('1 Million Dollars', 'مليون دولار'), ('100,000', '100 ألف'), ('Over 9 thousand!', 'أكثر من 9 آلاف!'),
+    ('2.5 million', 'مليونين ونصف المليون'), ('5 k', '5 كم'), ('ages 3 years to 5 years', 'من 3 إلى 5 سنوات'), ('1 million', '1 مليون'),
+    ('18-month-old', 'عمره 18 شهرًا'), ('24-hour clock', 'نظام 24 ساعة'), ('$1.4 trillion', '1.4 تريليون دولار'), ('3 billion', '3 بلايين'),
+    ('8 GB RAM', 'ذاكرة 8 جيجابايت'), ('8 GB RAM', 'ذاكرة 8 جيجا'), ('10 lb', '10 أرطال'), ('5 in', '5 بوصات'), ('1 ton', '1 طن')]
 
 
 def test_wrong_and_right():
     same([(*pair, reason) for *pair, reason in WRONG if failed(measure(*pair)) != reason], [])
     same([(*pair, why) for pair in RIGHT if (why := failed(measure(*pair)))], [])
+
+
+def test_numbers_and_what_stands_behind_them():
+    "Scales, units, clocks, dates, shares: wrong and right."
+    same([pair for pair in OTHER_NUMBERS if not wrong_numbers(*pair)], [])
+    same([pair for pair in SAME_NUMBERS if wrong_numbers(*pair)], [])
 
 
 def test_requests_of_the_world():

@@ -89,6 +89,11 @@ def test_kinds(text, spans): same(spans_of(text), spans)
      [r'\begin{figure}[ht]', r'\caption{', r'\emph{', '}', '$x$', '}', r'\end{figure}', r'\begin{theorem}', r'\end{theorem}']),
     ('\\section{End}\\footnote{See \\cite{a}\nnow.} \\href{https://a.b}{it} \\emph{$$} $$x$$ \\texttt{a b}',
      ['\\section{', '}', '\\footnote{', '\\cite{a}', '}', '\\href{https://a.b}{', '}', '\\emph{', '}', '$$x$$', '\\texttt{a b}']),
+    (r'Let $S = \{a, b, c\}$ be, with $d = 20\%$, $20\%$ and $\frac{3}{4} = 75\%$.', [r'$S = \{a, b, c\}$', r'$d = 20\%$', r'$20\%$', r'$\frac{3}{4} = 75\%$']),
+    ('$0.5$ $3.14$ $1,000$ $1/2$ $3:4$ $45°$ $20%$, paying $2', ['$0.5$', '$3.14$', '$1,000$', '$1/2$', '$3:4$', '$45°$', '$20%$']),
+    (r'the $n$th term, $2n$s, H$_2$O, 10$^{-3}$ m$^2$, 25$^\circ$C, SO$_4^{2-}$ $x$y $z$',
+     ['$n$', '$2n$', '$_2$', '$^{-3}$', '$^2$', r'$^\circ$', '$_4^{2-}$', '$z$']),
+    ('printf "$a is\\n$", $x \\in \\R$', ['$x \\in \\R$']), (r'$x \in \R$ and $\|v\|$', [r'$x \in \R$', r'$\|v\|$']),
     ('Use `git commit\n--amend` and then `git push`.', ['`git commit\n--amend`', '`git push`']), ('- a `b\n- c` d', []), ('a `b\n\nc` ``d\n\ne``', []),
     ('Press ` once.\n`ls` is `x`', ['`ls`', '`x`']), ('a ``b `c` d', ['`c`']),
     ("The ``first'' word and ``second'' one, `hello' and `goodbye'.", []),
@@ -129,6 +134,21 @@ def test_a_row_of_slashes_takes_no_time():
     import time
     start = time.process_time(); spans_of('a/'*150_000)
     assert time.process_time()-start < 3
+
+
+PRICES = """$5 and $10|from $5 to $10|between $5-$10|5$/month|5$/month or 50$/year|costs $20 or 30$|US$5, A$6|US$5, A$6 or HK$7|$20,000 - $30,000|$1,000
+$1,200.50 and $3|$5.00|a $5 bill|a $5, a $10 and a $20 bill|($5) and ($6)|$5/$10|$5-10|$5–$10 per head|$5M and $6B|$1.5 million or $2 billion
+$5k to $10k|5k$ or 10k$|$9.99*|costs $9.99*$ no|$9.99+$ a night|$100,000+ salary, $200k|A: $5. B: $6. C: $7.|$1 = €0.92, $2 = €1.84|20$+tax and 30$
+it costs $5 to 7$ a day|Total = $50*3 = $150.|You get $50+$20=$70|$50 + $20 = $70|$12 * 3 = $36 and $36 / 4 = $9.|He pays $4/hour * 5 hours = $20.
+A $10-a-month and a $20-a-month plan|It costs $5 (five dollars) or $6 (six).|$5, 10% off; $6, 20% off|save 20% of $50, then $10|10$, 20$ and 30$
+$20 and x^2 is 6$|the $5th or $10th|$5s and $10s|in $s or in US$|Make $$$ fast and earn $$$|cheap $$ good, dear $$ bad $$|US$ 5 or A$ 6|AU$5–AU$10
+$USD 5, $US 6|R$50 e R$60|$5/kg, $6/lb|$.50 and $.75|$5!$6!|a $5a month and 10$|"$5" or "$6"|كلفته 5$ أو 10$|من $5 إلى $10|بين 5$-10$|$5 و$10
+5 $ و 6 $|US$5 أو 20$""".replace('\n', '|').split('|')
+
+
+def test_prices_are_no_formulas():
+    assert len(PRICES) > 60
+    same([(t, found) for t in PRICES if (found := spans_of(t))], [])
 
 
 def test_json():

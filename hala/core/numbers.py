@@ -5,14 +5,16 @@
 # %% ../../nbs/core/numbers.ipynb #5b28000e
 from __future__ import annotations
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from .letters import DIGITS, folded
 
 # %% auto #0
-__all__ = ['NUMBER', 'SCALES', 'CARDINAL', 'ORDINAL', 'ENGLISH', 'STEMS', 'WHOLE', 'TENS', 'WORDS', 'SPELT', 'VALUE', 'SCALED',
-           'DECADE', 'CLOCK', 'HALF', 'AGAIN', 'DUAL', 'COUNTED', 'MINUS', 'DASHED', 'BELOW', 'DATE', 'ORDERED',
-           'PERCENT', 'SHARED', 'UNITS', 'UNIT', 'MINGLED', 'PECULIAR', 'any_of', 'further', 'plain', 'scaled', 'dual',
-           'spelt', 'numbers', 'unsaid', 'unsigned', 'turned', 'other_unit', 'wrong_numbers']
+__all__ = ['NUMBER', 'SCALES', 'CARDINAL', 'ORDINAL', 'ENGLISH', 'STEMS', 'WHOLE', 'TENS', 'WORDS', 'SPELT', 'VALUE', 'SHORT',
+           'FOLLOWED', 'REST', 'DECADE', 'CLOCK', 'PART', 'PARTS', 'DAY', 'ALWAYS', 'MONTHS', 'MONTH', 'HALF', 'AGAIN',
+           'DUAL', 'COUNTED', 'MINUS', 'DASHED', 'BELOW', 'DATE', 'RATIO', 'ORDERED', 'PERCENT', 'SHARED', 'SIZES',
+           'TIMES', 'BYTES', 'UNITS', 'COMPARED', 'SHORTER', 'MINGLED', 'PECULIAR', 'BEHIND', 'any_of', 'further',
+           'plain', 'scales', 'multiplied', 'scaled', 'dual', 'spelt', 'numbers', 'unsaid', 'unsigned', 'turned',
+           'measured', 'other_unit', 'says', 'other_scale', 'compared', 'wrong_numbers']
 
 # %% ../../nbs/core/numbers.ipynb #96c3d645
 NUMBER = re.compile(r'\d+(?:[.,٫٬]\d+)*')
@@ -28,16 +30,15 @@ STEMS = {1: 'واحد احد احدي حادي اول اولي مره', # and ه
          3: 'ثلاث ثالث ثلث اثلاث ثلثي ثلثان ثلثين ثلاثي', 4: 'اربع رابع ربع ارباع رباعي', 5: 'خمس خامس اخماس خماسي', 6: 'ست سادس سداسي', 7: 'سبع سابع',
          8: 'ثمان ثماني ثامن', 9: 'تسع تاسع', 10: 'عشر عاشر', 12: 'دزين'}
 WHOLE = {0: 'صفر لا', .5: 'نصف', 100: 'مئه مائه ميه', 200: 'مئتان مئتين مئتا مئتي مائتان مائتين مائتا مائتي',
-         10**3: 'الف الفا الاف', 2*10**3: 'الفان الفين', 10**6: 'مليون مليونا ملايين', 2*10**6: 'مليونان مليونين',
-         10**9: 'مليار مليارا مليارات بليون بلايين', 10**12: 'تريليون تريليونا تريليونات'}
+         10**3: 'الف الفا الاف', 2*10**3: 'الفان الفين الفي', 10**6: 'مليون مليونا ملايين', 2*10**6: 'مليونان مليونين مليوني',
+         10**9: 'مليار مليارا مليارات بليون بلايين', 2*10**9: 'ملياران مليارين ملياري', 10**12: 'تريليون تريليونا تريليونات'}
 TENS = dict(zip(range(20, 100, 10), 'عشر ثلاث اربع خمس ست سبع ثمان تسع'.split()))
 WORDS = ({w+e: v for v, some in STEMS.items() for w in some.split() for e in ('', 'ه', 'ا')} | {w+e: v for v, w in TENS.items() for e in ('ون', 'ين')}
          | {w+e: 10*v for v, w in TENS.items() if v > 20 for e in WHOLE[100].split()} | {w: v for v, some in WHOLE.items() for w in some.split()})
 def any_of(words): return '|'.join(sorted(words, key=len, reverse=True))
 SPELT = (re.compile(rf'\b(?:(and)[ -]+)?(?:an? )?({any_of(ENGLISH)})\b'),
          re.compile(rf'(?<!\w)([وف])?(?:[بكل]?ال|لل|[بكل])?({any_of(WORDS)})(?!\w)'))
-VALUE, SCALED = ENGLISH | WORDS, re.compile(rf'(?<!\d)(?<!\d[.,٫٬])({NUMBER.pattern})[ -]?([^\W\d_]+)') # begun nowhere else: long digits take linear time
-DECADE, CLOCK = re.compile(r"\b((?:\d\d)?[1-9]0)['’]?s\b"), {'30': '0.5', '15': '4'} # the minutes of half past, of a quarter past
+VALUE = ENGLISH | WORDS
 
 
 # %% ../../nbs/core/numbers.ipynb #b7d20e41
@@ -59,20 +60,60 @@ def plain(v # a number, or digits of either kind with their points and commas
          )->str: # '1000', '3.5'
     "A value as text."
     if not isinstance(v, str): return f'{v:.6f}'.rstrip('0').rstrip('.')
+    if v.isascii() and v.isdigit() and v[0] != '0': return v # the most
     return re.sub(r'^0+(?=\d)', '', re.sub(r',(?=\d{3}(?!\d))', '', v.translate(DIGITS)).replace(',', '.'))
 
-def scaled(text:str # lower case, folded
-          )->dict: # number as text -> the value it has where it stands: '3' -> '3000000' of "3 million", '1980' -> '80s', '30' -> '0.5' of 12:30
-    "Digits that are said otherwise."
-    found = ((plain(n), 1000 if word == 'k' else VALUE.get(word)) for n, word in SCALED.findall(text))
-    return ({n: plain(float(n)*times) for n, times in found if times in SCALES and n.count('.') < 2}
-            | {n: f'{n[-2:]}s' for n in DECADE.findall(text)} | {n: CLOCK[n] for n in re.findall(r'\d:(30|15)\b', text)})
+# %% ../../nbs/core/numbers.ipynb #b7d20e43
+SHORT = dict(k=10**3, mn=10**6, mln=10**6, bn=10**9, tn=10**12)
+FOLLOWED = re.compile(rf'({NUMBER.pattern})(?:[ \u00a0-]?([^\W\d_]++)(?=(?:[ \u00a0]([^\W\d_]++))?))?')
+REST = re.compile(r' ونصف(?!\w)| and a half| و ?(\d{1,3})(?![\d.,])')
 
+def scales(matches # of FOLLOWED
+          )->list: # of (match, scale)
+    "What the word behind digits multiplies them by."
+    found = []
+    for m in matches:
+        if not m[2] or (scale := SHORT.get(m[2]) or VALUE.get(m[2])) not in SCALES or m[1].count('.') > 1: continue
+        more = VALUE.get(m[3])
+        found.append((m, scale*more if more in SCALES and more > scale else scale))
+    return found
+
+def multiplied(text:str # lower case, folded
+              )->set: # of (number, value), as text: ('3', '3000000') of "3 million"
+    "Digits with a scale."
+    found = set()
+    for m, scale in scales(FOLLOWED.finditer(text)):
+        n, rest = plain(m[1]), REST.match(text, m.end())
+        found.add((n, plain(float(n)*scale)))
+        if rest: found |= {(x, plain(float(n)*scale + (int(rest[1]) if rest[1] else scale/2))) for x in (n, plain(rest[1] or n))}
+    return found
+
+# %% ../../nbs/core/numbers.ipynb #b7d20e45
+DECADE, CLOCK = re.compile(r"\b((?:\d\d)?[1-9]0)['’]?s\b"), re.compile(r'(?<![\d:])(\d\d?):([0-5]\d)(?!\d)')
+PART = re.compile(r'(?<![\d.,])(?:(15|30) ?(?:min|دقيق)|(25|50|75) ?(?:[%٪]|per ?cent|(?:في ال|بال)م(?:ا?ئ|ي)ه))')
+PARTS = {'15': '4', '30': '0.5', '25': '4', '50': '0.5', '75': '3'} # the quarter is a word for 4
+DAY, ALWAYS = re.compile(r'(?<!\d)(\d\d?)[-/](\d\d?)(?!\d)'), re.compile('مدار الساعه|around the clock|طوال (?:اليوم|الوقت|الاسبوع)')
+MONTHS = {w: v for v, some in enumerate(('january jan يناير', 'february feb فبراير شباط', 'march mar مارس اذار', 'april apr ابريل نيسان', 'may مايو ايار',
+                                         'june jun يونيو حزيران', 'july jul يوليو تموز', 'august aug اغسطس اب', 'september sep sept سبتمبر ايلول',
+                                         'october oct اكتوبر', 'november nov نوفمبر', 'december dec ديسمبر'), 1) for w in some.split()}
+MONTHS |= {'كانون الثاني': 1, 'تشرين الاول': 10, 'تشرين الثاني': 11, 'كانون الاول': 12}
+MONTH = re.compile(rf'(?<!\w)[وفبل]?({any_of(MONTHS)})(?!\w)')
+
+def scaled(text:str # lower case, folded
+          )->set: # of (number, value), as text
+    "Digits that are said otherwise, and how: ('1980', '80s'), ('30', '0.5') of 12:30."
+    found = multiplied(text) | {(n, f'{n[-2:]}s') for n in DECADE.findall(text)} | {(n, PARTS[n]) for some in PART.findall(text) for n in some if n}
+    for h, minutes in CLOCK.findall(text) if ':' in text else ():
+        hours = {plain(h), str((int(h)-1) % 12 + 1)}
+        found |= {(plain(h), x) for x in hours} | ({('0', x) for x in hours} if minutes == '00' else {(minutes, PARTS.get(minutes, minutes))})
+    for pair in DAY.findall(text): found |= {(plain(n), 'always' if pair == ('24', '7') else f'month {int(n)}') for n in pair}
+    return found
 
 # %% ../../nbs/core/numbers.ipynb #e8b04f63
 HALF, AGAIN = re.compile(r'(?<!\w)ونصف(?!\w)|and a half'), re.compile(r'(?:الف|مئه|مائه) (\w+) و\1(?!\w)')
 DUAL = re.compile(r'(?<!\w)(?![وف]?(?:عنوان|عناوين|مكان|زمان|انسان|لبنان|ايران|سليمان|عمان|ت\w\wين|\w+ستان)\b)([وف]?[بك]?ال|لل)?\w{2,}(?:ان|ين)\b')
-COUNTED = re.compile(r'\b((?:the|these|those|both|last|past|first|next|other|my|our|your|his|her|its|their) )?2[ -](?!(?:of|and|or|in|is|to)\b)[^\W\d_]')
+COUNTED = re.compile(r'\b((?:the|these|those|both|last|past|first|next|other|my|our|your|his|her|its|their) )?2(?: \(two\)|(?: ?[-–] ?| to | or )[34])?'
+                     r'[ -](?!(?:of|and|or|in|is|to)\b)[^\W\d_]|[$€£]2\b(?![.,:]\d)')
 
 def dual(one:str, other:str # texts, folded
         )->bool: # whether the first counts two of something, and the other may say it by its ending
@@ -86,7 +127,7 @@ def spelt(text:str # lower case, folded
     found = {v for w, v in {'الفا ': 2000, 'ثلثا': 2, 'ثلثي': 2}.items() if w in text} # ألفا سنة; but ألفاً is 1000
     for arabic, pattern in enumerate(SPELT):
         number, end = None, -1
-        for m in pattern.finditer(SCALED.sub(lambda m: m[0] if VALUE.get(m[2]) not in SCALES else ' . ', text)):
+        for m in pattern.finditer(FOLLOWED.sub(lambda m: m[0] if VALUE.get(m[2]) not in SCALES else ' . ', text)):
             v, near = VALUE[m[2]], number and not m.string[end:m.start()].strip(' -')
             grown = further(*number, v, bool(m[1]), bool(arabic)) if near else None
             if number and not grown: found.add(sum(number))
@@ -96,19 +137,19 @@ def spelt(text:str # lower case, folded
     if .5 in found: found |= {2} # half is 1/2 too
     if .5 in found and HALF.search(text): found |= {1.5, *(v+.5 for v in found if v % 1 == 0), *([2.5] if DUAL.search(text) else [])}
     if AGAIN.search(text): found |= {v+1 for v in found if v % 100 == 0}
-    return {plain(v) for v in found} | set(scaled(text).values()) | {f'{v}s' for v, w in TENS.items() if f'{w}ينات' in text or f'{w}ينيات' in text}
+    named = {f'month {MONTHS[w]}' for w in MONTH.findall(text)} | ({'always'} if ALWAYS.search(text) else set())
+    return {plain(v) for v in found} | {v for _, v in scaled(text)} | named | {f'{v}s' for v, w in TENS.items() if f'{w}ينات' in text or f'{w}ينيات' in text}
 
 # %% ../../nbs/core/numbers.ipynb #e05b7a96
 MINUS = re.compile(rf'(?<!\d )(?<![^\s(:=])[-−]({NUMBER.pattern})')
 DASHED = re.compile(rf'[-−–]\s?({NUMBER.pattern})|(?<!\d)(?<!\d[.,٫٬])({NUMBER.pattern})\s?[-−–]')
 BELOW = re.compile(r'minus|negative|below|sub-?zero|سالب|ناقص|تحت|دون|اقل')
 DATE = re.compile(r'(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?!\d)')
+RATIO = re.compile(r'(?<![\d:.,])(\d+):(\d+)(?![\d:])')
 ORDERED = ((re.compile(rf'\b(?:from|between) ({NUMBER.pattern})\D{{0,15}}? (?:to|and) ({NUMBER.pattern})'),
-           re.compile(rf'(?<!\w)(?:من|بين) ({NUMBER.pattern})\D{{0,15}}? (?:(?:الي|حتي) |و)({NUMBER.pattern})')), (DATE, DATE))
-PERCENT, SHARED = re.compile(r'\d\s?[%٪]|[%٪]\s?\d'), re.compile('[%٪]|مئ|مائ|ميه|نسب|percent|per cent|pct|share|proportion')
-UNITS = {u: kind for kind, some in dict(km='كم', kg='كغ كجم كلغ', cm='سم', mm='مم ملم', mg='مغ ملغ مجم', ml='مل').items() for u in (kind, *some.split())}
-UNIT, MINGLED = re.compile(rf'\d\s?({any_of(UNITS)})(?![^\W\d_])'), re.compile('[0-9][٠-٩۰-۹]|[٠-٩۰-۹][0-9]')
-PECULIAR = re.compile(rf'[-−%٪]|{MINGLED.pattern}|{UNIT.pattern}') # with it equal numbers may be wrong
+           re.compile(rf'(?<!\w)(?:من|بين) ({NUMBER.pattern})\D{{0,15}}? (?:(?:الي|حتي) |و)({NUMBER.pattern})')), (DATE, DATE), (RATIO, RATIO))
+PERCENT, SHARED = re.compile(r'\d\s?[%٪]|[%٪]\s?\d'), re.compile(
+    r'[%٪]|مئ|مائ|ميه|نسب|percent|per cent|pct|share|proportion|(?<!\w)[وبل]?(?:ال)?(?:نصف|ربع|ارباع)(?!\w)|half|quarter')
 
 def numbers(text:str # any
            )->Counter: # of values, as text
@@ -120,8 +161,9 @@ def unsaid(some:Counter, # values that the other text has not in digits
           )->int:
     "How many of them are not said in words either."
     if not some: return 0
-    mine, said = scaled(one), spelt(other) | set(numbers(other))
-    return sum(n for v, n in some.items() if v not in said and mine.get(v) not in said and not (v == '2' and dual(one, other)))
+    mine, said = defaultdict(set), spelt(other) | set(numbers(other))
+    for v, value in scaled(one): mine[v].add(value)
+    return sum(n for v, n in some.items() if v not in said and not mine[v] & said and not (v == '2' and dual(one, other)))
 
 def unsigned(one:str, other:str # texts, folded
             )->int: # negative numbers of the first that have no sign at all in the second
@@ -138,22 +180,81 @@ def turned(one:str, other:str # texts, folded
         found += sum((y := (*x[:-2], x[-1], x[-2])) != x and y in here and x not in here and y not in there for x in there)
     return found
 
-def other_unit(one:str, other:str # texts, folded
-              )->bool: # whether each has a unit after digits that the other has not
-    "Kilograms for kilometres."
-    a, b = (Counter(UNITS[u] for u in UNIT.findall(text)) for text in (one, other))
-    return bool(a-b and b-a)
+# %% ../../nbs/core/numbers.ipynb #e05b7a98
+SIZES = dict(km='kilometer kilometre kph kmh كم كيلومتر', m='meter metre م متر امتار', cm='centimeter centimetre سم سنتيمتر سنتمتر',
+             mm='millimeter millimetre مم ملم مليمتر', mile='mi mph ميل اميال', foot='feet ft قدم اقدام', inch='inches بوصه بوصات انش', yard='yd يارده ياردات',
+             kg='kilogram كغ كغم كجم كلغ كيلوغرام كيلوجرام', g='gram غ غم جم غرام جرام', mg='milligram مغ ملغ مجم ملغم مليغرام مليجرام',
+             pound='lb lbs رطل ارطال', ounce='oz اونصه اونصات', ton='tonne طن طنا اطنان', ml='milliliter millilitre مل مليلتر', l='liter litre لتر',
+             gallon='غالون جالون')
+TIMES = dict(second='sec ثانيه ثوان ثواني', minute='min دقيقه دقائق', hour='hr hrs ساعه ساعات', day='يوم ايام', week='اسبوع اسابيع', month='شهر اشهر شهور',
+             year='yr yrs سنه سنوات سنين عام اعوام')
+BYTES = dict(kb='kib كيلوبايت', mb='mib ميغابايت ميجابايت', gb='gib غيغابايت جيجابايت', tb='tib تيرابايت')
+UNITS = {w+e: (kind, unit) for kind, units in enumerate((SIZES, TIMES, BYTES)) for unit, some in units.items() for w in (unit, *some.split())
+         for e in (('', 's', 'ا', 'ات') if len(w) > 2 else ('',))}
+COMPARED = frozenset([*UNITS, *SHORT, *(w for w, v in VALUE.items() if v in SCALES)])
+
+def measured(matches # of FOLLOWED
+            )->dict: # number -> (kind, unit) of each that stands behind it
+    "What is counted by which number. A letter before a point is no unit: م.م"
+    found = defaultdict(set)
+    for m in matches:
+        if m[2] in UNITS and not (len(m[2]) == 1 and m.string.startswith('.', m.end())): found[plain(m[1])].add(UNITS[m[2]])
+    return found
+
+def other_unit(one:list, other:list # matches of FOLLOWED
+              )->bool: # whether a number has a unit on each side that it has not on the other
+    "Kilograms for kilometres, hours for minutes."
+    a, b = measured(one), measured(other)
+    return any({kind for kind, _ in a[n]-b[n]} & {kind for kind, _ in b[n]-a[n]} for n in a.keys() & b.keys())
+
+# %% ../../nbs/core/numbers.ipynb #e05b7a99
+SHORTER = {10**3: 'ka', 10**6: 'm', 10**9: 'b', 10**12: 't'} # 5A is 5 ألف too
+
+def says(text:str, # folded
+         scale:int # e.g. 10**6
+        )->bool:
+    "Whether a scale is in a text, as a word or as a letter behind digits."
+    if scale in SHORTER and re.search(rf'\d ?[{SHORTER[scale]}](?:m|n|il|ln|ill)?\b', text): return True
+    return any(VALUE[word] == scale for pattern in SPELT for _, word in pattern.findall(text))
+
+def other_scale(one:str, other:str, # texts, folded
+                matches:list # of FOLLOWED, in each
+               )->int: # numbers with another scale, or that have lost it
+    "Millions for billions."
+    a, b = sides = defaultdict(set), defaultdict(set)
+    for side, some in zip(sides, matches):
+        for m, scale in scales(some): side[plain(m[1])].add((scale, m[2] in SHORT))
+    if not (a or b): return 0
+    found, there = 0, numbers(one).keys() & numbers(other).keys()
+    for n in there & (a.keys() | b.keys()):
+        x, y = ({scale for scale, _ in side[n]} for side in sides)
+        if x and y: found += not (x <= y or y <= x)
+        else: found += any(not short and not says(other if x else one, scale) for scale, short in a[n] | b[n])
+    return found
+
+def compared(one:str, other:str # texts, folded
+            )->int:
+    "What is wrong behind the numbers that both have."
+    a, b = matches = [[m for m in FOLLOWED.finditer(text) if m[2] in COMPARED] for text in (one, other)]
+    return other_unit(a, b) + other_scale(one, other, matches) if a or b else 0
+
+# %% ../../nbs/core/numbers.ipynb #e05b7a9a
+MINGLED = re.compile('[0-9][٠-٩۰-۹]|[٠-٩۰-۹][0-9]')
+PECULIAR, BEHIND = re.compile(rf'[-−%٪]|{MINGLED.pattern}'), re.compile(r'\d[ \u00a0]?([^\W\d_]+)')
 
 def wrong_numbers(source:str, target:str # texts without spans
                  )->int: # how many
     "Numbers that one side has and the other has neither as digits nor in words; what is lost or changed around them."
     a, b = numbers(source), numbers(target)
     if not (a or b): return 0
-    if a == b and a.total() == 1 and not PECULIAR.search(source+target): return 0 # the most
+    if a == b and a.total() == 1 and not PECULIAR.search(both := source+target): # the most
+        kinds = {UNITS.get(w) for w in map(folded, BEHIND.findall(both)) if w in COMPARED} # None: a scale
+        return compared(folded(source), folded(target)) if None in kinds or len(kinds) > 1 else 0
     one, other = folded(source), folded(target)
     wrong = unsigned(one, other) + unsigned(other, one) if '-' in one+other or '−' in one+other else 0
     wrong += sum(bool(PERCENT.search(x)) and not SHARED.search(y) for x, y in ((one, other), (other, one)))
-    wrong += turned(one, other) + other_unit(one, other) + max(0, len(MINGLED.findall(target))-len(MINGLED.findall(source)))
+    wrong += turned(one, other) if min(a.total(), b.total()) > 1 else 0
+    wrong += compared(one, other) + max(0, len(MINGLED.findall(target))-len(MINGLED.findall(source)))
     lost, new = a-b, b-a
     lost.pop('1', None) # "1 year" is سنة
     return wrong + unsaid(lost, one, other) + unsaid(new, other, one)

@@ -8,14 +8,15 @@ import json, re
 from .letters import LETTERS
 
 # %% auto #0
-__all__ = ['MASK', 'ENDING', 'TRIGGER', 'TICKS', 'TWO', 'ONE', 'WRAPPED', 'QUOTED', 'VARIABLE', 'INLINE', 'SHELL', 'MATHS',
-           'ORDERS', 'PROSE', 'BEGIN', 'TEXTUAL', 'COMMAND', 'ESCAPE', 'JSON_ESCAPE', 'WORDED', 'WHOLE', 'NAMED',
-           'BARE', 'TAG', 'CLOSERS', 'TOOL', 'CALLED', 'ENTITY', 'LABEL', 'DEFINED', 'FORMAT', 'LINES', 'BRACES',
-           'BEFORE', 'HOST', 'REST', 'SPACED', 'DRIVE', 'SHARE', 'PATH', 'SITE', 'FILE', 'FILE_END', 'VALUE', 'OPENING',
-           'STRING', 'DECODER', 'SPANS', 'SEVERAL', 'closed', 'code_span', 'formula', 'dollar_span', 'environment',
-           'backslash_span', 'worded_spans', 'angle_span', 'tool_span', 'entity_span', 'label_span', 'brace_span',
-           'percent_span', 'mask_span', 'reach_back', 'glued', 'trimmed', 'mail_span', 'colon_span', 'slash_span',
-           'dot_span', 'json_spans', 'scan', 'terms', 'spans_of', 'protect', 'restore', 'intact', 'masked_pair']
+__all__ = ['MASK', 'ENDING', 'TRIGGER', 'TICKS', 'TWO', 'ONE', 'WRAPPED', 'QUOTED', 'VARIABLE', 'INLINE', 'SCRIPT', 'SHELL',
+           'MATHS', 'ORDERS', 'FIGURE', 'STARRED', 'PROSE', 'BEGIN', 'TEXTUAL', 'COMMAND', 'ESCAPE', 'JSON_ESCAPE',
+           'WORDED', 'WHOLE', 'NAMED', 'BARE', 'TAG', 'CLOSERS', 'TOOL', 'CALLED', 'ENTITY', 'LABEL', 'DEFINED',
+           'FORMAT', 'LINES', 'BRACES', 'BEFORE', 'HOST', 'REST', 'SPACED', 'DRIVE', 'SHARE', 'PATH', 'SITE', 'FILE',
+           'FILE_END', 'VALUE', 'OPENING', 'STRING', 'DECODER', 'SPANS', 'SEVERAL', 'closed', 'code_span', 'formula',
+           'dollar_span', 'environment', 'backslash_span', 'worded_spans', 'angle_span', 'tool_span', 'entity_span',
+           'label_span', 'brace_span', 'percent_span', 'mask_span', 'reach_back', 'glued', 'trimmed', 'mail_span',
+           'colon_span', 'slash_span', 'dot_span', 'json_spans', 'scan', 'terms', 'spans_of', 'protect', 'restore',
+           'intact', 'masked_pair']
 
 # %% ../../nbs/core/spans.ipynb #9507b994
 MASK = re.compile('⟦(0|[1-9][0-9]{0,8})⟧')
@@ -54,9 +55,12 @@ def code_span(text, i, low, end, lost)->tuple|None: # (start, end)
     return found or ((i, end) if text[i:after] in lost and not text[line:i].strip() else None)
 
 # %% ../../nbs/core/spans.ipynb #984d1c3e
-VARIABLE, INLINE = re.compile(r'\$\{[A-Za-z_][^{}\n]{0,80}\}'), re.compile(r'\$(?=[^\s$])((?:[^$\\\n]|\\.)*[^\s$\\]|\\.)\$(?![A-Za-z0-9])')
+VARIABLE, INLINE = re.compile(r'\$\{[A-Za-z_][^{}\n]{0,80}\}'), re.compile(
+    r'\$(?=[^\s$])(?:[^$\\\n]++|\\.)++(?<!\s)(?<!\\[nrt"])\$(?!(?!(?:th|st|nd|rd|s)\b)[A-Za-z0-9])') # \n and \" end no formula, but a line of a string
+SCRIPT = re.compile(r'\$(?:[_^](?:[\w*+-]|\\+[A-Za-z]+|\{(?:[^{}$\n]|\{[^{}$\n]{0,40}\}){1,40}\})){1,3}\$') # H$_2$O
 SHELL = re.compile(r'\$(?:HOME|PATH|PWD|USER|SHELL|TMPDIR|[A-Z][A-Z0-9]*_[A-Z0-9_]+)(?![A-Za-z0-9_])')
 MATHS, ORDERS = re.compile(r'[\\^_={}+*<>|]|[a-z]\(|\d[a-z]'), re.compile(r'\\[A-Za-z]+\*?(?:\{[^{}]*\})*')
+FIGURE, STARRED = re.compile(r'\d+(?:[.,:/]\d+)*[%°]?'), re.compile(r'[\d.,]+[*+]+') # $3.14$, $3:4$; $9.99*
 PROSE = re.compile(r'(?<!\S)(?!(?:sin|cos|tan|cot|sec|csc|log|exp|max|min|mod|lim|det|gcd|lcm|arg|sup|inf|deg|dim|ker|abs|mol)\b)'
                    r'(?:an|and|as|at|by|do|for|he|if|in|is|it|me|my|no|of|on|or|so|to|up|us|we|[A-Za-z]{3,})(?![^\s,.;:!?])|[\u0600-\u06ff]')
 
@@ -65,11 +69,11 @@ def formula(inner:str # what stands between two dollars
     "Whether it is mathematics."
     maths = MATHS.search(inner) is not None
     if not inner[0].isdigit(): return maths or len(inner.split()) == 1 or not PROSE.search(inner)
-    return inner.isdigit() or maths and not PROSE.search(ORDERS.sub(' ', inner))
+    return FIGURE.fullmatch(inner) is not None or maths and not STARRED.fullmatch(inner) and not PROSE.search(ORDERS.sub(' ', inner))
 
 def dollar_span(text, i, low, end, lost)->tuple|None: # (start, end)
     "`$..$`, `$$..$$`, `${VAR}` and `$HOME`, but no price."
-    if text[i+1] == '{' and (m := VARIABLE.match(text, i, end)): return m.span()
+    if text[i+1] in '{_^' and (m := (VARIABLE if text[i+1] == '{' else SCRIPT).match(text, i, end)): return m.span()
     if i > low and (text[i-1] == '$' or text[i-1].isdigit()): return None
     if text[i+1] == '$': found = None if text.startswith('$$$', i) else closed(text, i, i+2, end, '$$', lost)
     else: m = INLINE.match(text, i, end); found = m.span() if m else None
