@@ -11,7 +11,7 @@ from hala.core import pipeline
 from hala.core.engine import load
 from hala.core.recipe import Folder, HalaError
 from hala.core.store import read_rows, write_rows
-from hala.core.tables import write_table
+from hala.core.tables import defect, read_records, write_table
 
 OWN = """
 import importlib.util
@@ -73,6 +73,11 @@ def test_id_neither_folder_nor_reachable(tmp_path):
     ('a.jsonl', '{"english": "é"}'.encode('latin-1'), 'line 1: not UTF-8'),
     ('a.jsonl', b'{"english": "Hi", "arabic": "x"}\n'*3 + b'null\n', 'line 4: not an object (null)'), # hala translate would count it, a recipe does not
     ('a.csv', 'english,arabic\nHi,x\né,y\n'.encode('latin-1'), 'line 3: not UTF-8'),
+    ('a.csv', 'english,arabic\nHi,x\n'.encode('utf-16'), 'line 1: not UTF-8'),
+    ('a.csv', 'english,arabic\nHi,x\n'.encode('utf-16-le'), 'line 1: not UTF-8'),
+    ('a.tsv', 'english\tarabic\nHi\tمرحبا\nYes\tنعم\n'.encode('cp1256'), 'line 2: not UTF-8'),
+    ('a.csv', b'english,arabic\n"Hi,x\nYes,y\nNo,z\n', 'line 2: open quotation mark'), # hala translate would count it
+    ('a.csv', b'english,"arabic\nHi,x\n', 'line 1: open quotation mark'),
     ('a.parquet', b'not parquet', 'a.parquet: not a Parquet file'),
     ('a.docx', b'', 'cannot read .docx'),
     ('', b'', 'no such file')])
@@ -120,3 +125,18 @@ def test_odd_values_of_a_source_are_rejected_rows(tmp_path):
     assert [r['reason'] for r in read_rows(tmp_path/'r.parquet')] == [
         None, 'no text', 'not text', 'not text', 'not Unicode', 'roles', 'no text', 'tool calls', 'control characters', None]
     assert read_rows(tmp_path/'r.parquet')[4]['messages_source'][0]['content'] == 'a\\ud800'
+
+
+@pytest.mark.parametrize('text, kept, lost', [
+    (b'"unclosed,x\nHi,a\nYes,b\nNo,c\n', ['Hi', 'Yes', 'No'], {2: 'open quotation mark'}),
+    (b'Hi,a\nYes,"b\nNo,c\n"So, so",d', ['Hi', 'No', 'So, so'], {3: 'open quotation mark'}),
+    (b'Hi,a\r\n"He said ""Yes""\r\nand left",b\r\n"No" way,c\r\nWell,"d', ['Hi', 'He said "Yes"\r\nand left', 'No way'], {6: 'open quotation mark'}),
+    (b'Hi,a\n"Yes,b\nhalf\nNo,c\nSo,d\nWell,e\n', ['Hi', 'No', 'So', 'Well'], {3: 'open quotation mark', 4: 'open quotation mark'}),
+    (b'Hi,a\nYes\xed\xa0\x80,b\n"No\n",c\n\nSo,\xe9,d\nWell,e\n', ['Hi', 'No\n', 'Well'], {3: 'not UTF-8', 7: 'not UTF-8'})])
+def test_one_bad_row_of_a_table(tmp_path, text, kept, lost):
+    "A quotation mark that nothing closes and half a character cost their own row; no row is gone without a word."
+    for name, data in (('a.csv', text), ('b.csv', text.replace(b',', b';') if b'So, so' not in text and b'\xe9,d' not in text else text)):
+        (tmp_path/name).write_bytes((b'en;ar' if b';' in data else b'en,ar') + b'\n' + data)
+        records = read_records(tmp_path/name)
+        assert [r['en'] for r in records if not defect(r)] == kept and {r['line']: defect(r) for r in records if defect(r)} == lost
+        assert all(isinstance(r['raw'], str) and r['raw'].encode() for r in records if defect(r))

@@ -1,6 +1,7 @@
 "Whatever is in a row: it is kept, or rejected with a reason and counted."
 import json
 import random
+import re
 from collections import Counter
 
 from test_text import Echo, drawn
@@ -76,3 +77,18 @@ def test_a_file_with_damaged_lines(tmp_path):
     assert all(d.record['line'] == n+1 for n, d in enumerate(done) if defect(d.record))
     write_table(tmp_path/'rejects.jsonl', [d.record | dict(reason=d.reason) for d in done if d.reason])
     assert len(read_tables(tmp_path/'rejects.jsonl')) == sum(bool(d.reason) for d in done)
+
+
+def test_a_table_with_open_quotation_marks(tmp_path):
+    "Rows on one line each, of which one in ten got a quotation mark or bytes that are no UTF-8: nothing raises, and the others are as they were."
+    r = random.Random(6)
+    rows = [f'{n},"said ""{n}"" times",{n}' if n % 3 else f'{n},x,{n}' for n in range(20_000)]
+    def damaged(row):
+        i = r.choice([0, *(m.end() for m in re.finditer(',', row)), r.randrange(len(row))])
+        return row[:i].encode() + r.choice((b'"', b'"', b'\xe9', b'""')) + row[i:].encode()
+    (tmp_path/'a.csv').write_bytes(b'\n'.join([b'id,text,n', *(damaged(row) if n % 10 == 0 else row.encode() for n, row in enumerate(rows))]))
+    records = read_records(tmp_path/'a.csv')
+    whole = {x['id']: x for x in records if not defect(x)}
+    assert {'open quotation mark', 'not UTF-8'} <= {defect(x) for x in records if defect(x)}
+    there = [n for n in range(20_000) if n % 10 and whole.get(str(n)) == dict(id=str(n), text=f'said "{n}" times' if n % 3 else 'x', n=str(n))]
+    assert len(there) > .995*18_000, len(there)

@@ -162,6 +162,25 @@ def test_policy_and_unique(model, capsys):
     assert [r['id'] for r in read_tables(model/'k.jsonl')] == [0, 2] and 'rejected: duplicate' in capsys.readouterr().out
 
 
+def test_a_thought_that_is_all_is_no_answer(model):
+    "What is left where a thought is dropped, whatever its tags: an answer, or a reject; a call of a tool is enough. Copied, it is what it was."
+    q, a = list(PAIRS)[:2]
+    said = [f'It may be so.\n</think>\n\n{a}', f'<|begin_of_thought|>So?<|end_of_thought|>\n\n{a}', f'<REASONING>So?</REASONING>{a}', '<think>It may', '']
+    turns = [dict(role='assistant', content=s) for s in said[:4]] + [dict(role='assistant', content=s, reasoning_content='So?') for s in (a, '')]
+    call = dict(role='assistant', content='<think>\nSo?\n</think>', tool_calls=[dict(function=dict(name='f', arguments='{}'))])
+    write_table(model/'in.jsonl', [dict(id=n, messages=[dict(role='user', content=q), t]) for n, t in enumerate([*turns, call])])
+    translate(model, '--policy', 'think=drop')
+    out = {r['id']: r['messages'][1] for r in read_tables(model/'out.jsonl')}
+    assert list(out) == [0, 1, 2, 4, 6] and all(out[n]['content'] == PAIRS[a] for n in (0, 1, 2, 4)) and out[6] == call | dict(content='')
+    assert [(r['id'], r['reason']) for r in read_tables(model/'out.rejects.jsonl')] == [(3, 'only a thought'), (5, 'only a thought')]
+    write_table(model/'columns.jsonl', [dict(id=0, question=q, answer=said[0]), dict(id=1, question=q, answer='<thinking>So?</thinking>')])
+    main(['translate', str(model/'columns.jsonl'), str(model/'c.jsonl'), '--model', str(model/'model'), '--runs', str(model/'runs'), '--policy', 'think=drop'])
+    assert read_tables(model/'c.jsonl') == [dict(id=0, question=PAIRS[q], answer=PAIRS[a])] and len(read_tables(model/'c.rejects.jsonl')) == 1
+    for f in ('out.jsonl', 'out.rejects.jsonl'): (model/f).unlink()
+    translate(model, '--policy', 'think=copy')
+    assert [r['messages'][1]['content'] for r in read_tables(model/'out.jsonl')][:3] == [s.replace(a, PAIRS[a]) for s in said[:3]]
+
+
 def test_what_a_record_is_among_others(model, capsys):
     "Both verbs keep out what a benchmark asks, in either language, what repeats, and what a judge doubts; a broken line is a reject, not the end."
     texts = [t for t in PAIRS if len(t.split()) > 5][:6]

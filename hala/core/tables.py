@@ -5,19 +5,21 @@
 # %% ../../nbs/core/tables.ipynb #7ab1e003
 from __future__ import annotations
 import codecs, csv, gzip, io, json, re, zlib
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 from .recipe import HalaError
 from .text import LETTERS, Translated, row, translate_texts, unreadable, worst
 
 # %% auto #0
-__all__ = ['TEXTS', 'DEEPEST', 'NEST', 'UNPRINTED', 'QUOTED', 'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO', 'SHAPES', 'THOUGHT',
-           'POLICY', 'THINK', 'TOOLS', 'ALIKE', 'Record', 'defect', 'ending', 'bytes_of', 'too_deep', 'read_line',
-           'jsonl_records', 'sound', 'read_jsonl', 'dialect', 'read_csv', 'read_parquet', 'read_json', 'read_arrow',
-           'tables_in', 'read_records', 'read_tables', 'conversation', 'table_rows', 'unspoken', 'printed', 'Shape',
-           'shape_of', 'left_alone', 'slots', 'filled', 'handled', 'whose', 'stretches', 'Done', 'translate_records',
-           'record_done', 'with_source', 'holds', 'arrow_column', 'arrow_table', 'write_table', 'read_hub']
+__all__ = ['TEXTS', 'DEEPEST', 'NEST', 'UNPRINTED', 'QUOTED', 'PADDED', 'HALF', 'READERS', 'ABOUT', 'SHAREGPT', 'TURNS', 'WHO',
+           'SHAPES', 'THOUGHT', 'POLICY', 'TOOLS', 'ALIKE', 'NAMES', 'CODE', 'TAGGED', 'FREE', 'SHUT', 'OWN', 'THINK',
+           'SAID', 'Record', 'defect', 'ending', 'bytes_of', 'too_deep', 'read_line', 'jsonl_records', 'sound',
+           'read_jsonl', 'dialect', 'on_one_line', 'ill_quoted', 'csv_rows', 'csv_record', 'read_csv', 'read_parquet',
+           'read_json', 'read_arrow', 'tables_in', 'read_records', 'read_tables', 'conversation', 'table_rows',
+           'unspoken', 'printed', 'Shape', 'shape_of', 'left_alone', 'slots', 'filled', 'handled', 'whose', 'parted',
+           'stretches', 'Done', 'translate_records', 'hollow', 'record_done', 'with_source', 'holds', 'arrow_column',
+           'arrow_table', 'write_table', 'read_hub']
 
 # %% ../../nbs/core/tables.ipynb #5b7d1c07
 class Record(dict):
@@ -109,26 +111,72 @@ def dialect(text:str, tabs:bool # of the whole file; whether its name says that 
     while at < len(text) and '"' in text and (m := QUOTED.match(text, at)): at = m.end()
     return dict(delimiter='\t', quoting=csv.QUOTE_MINIMAL if at == len(text) else csv.QUOTE_NONE)
 
+
+# %% ../../nbs/core/tables.ipynb #5b7d1c15
+PADDED = re.compile(r'"[ \t]+(?=[,;\t\r\n]|\Z)') # a space behind a cell is no text
+
+def on_one_line(line:str, how:dict # of csv.reader
+               )->list|None: # cells; None: a quotation mark is open at its end
+    "A line of a table by itself, however it is quoted."
+    table = csv.reader([line, ''], **how); cells = next(table)
+    return cells if table.line_num == 1 else None
+
+def ill_quoted(lines:list, at:int, how:dict # of a file; number of the line it begins with; of csv.reader
+              )->tuple: # (lines up to its end, cells or None)
+    "A row that is not quoted as it should be."
+    if (cells := on_one_line(lines[at], how)) is not None: return at+1, cells
+    table = csv.reader((PADDED.sub('"', lines[n]) for n in range(at, len(lines))), strict=True, **how)
+    try: cells = next(table)
+    except csv.Error: pass
+    return at+table.line_num, cells
+
+def csv_rows(lines:list, how:dict # of a file; of csv.reader
+            ): # of (lines before it, lines up to its end, cells; None: a quotation mark is open)
+    "The rows of a table."
+    at, taken, width, table = 0, 0, 0, None
+    while at < len(lines):
+        if at+1 < taken: end, cells, table = at+1, on_one_line(lines[at], how), None # what is open at its end, is so for good
+        else:
+            if not table: start, table = at, csv.reader(map(lines.__getitem__, range(at, len(lines))), strict=True, **how)
+            try: cells = next(table); end = start+table.line_num
+            except csv.Error: (end, cells), table = ill_quoted(lines, at, how), None
+        if cells is None: taken, end = max(taken, end), at+1
+        width = width or len(cells or ())
+        if cells != []: yield at, end, cells if cells and (end > taken or len(cells) == width) else None
+        at = end
+
+
+# %% ../../nbs/core/tables.ipynb #5b7d1c17
+HALF = re.compile(r'[\udc80-\udcff]') # a byte that is not UTF-8, as `surrogateescape` reads it
+
+def csv_record(path:Path, columns:list, # file; names
+               first:int, last:int, # lines of the file
+               raw:str, cells:list|None # the row as it stands there; as of `csv_rows`
+              )->dict: # or Record with a reason
+    "A row by the names of its columns."
+    if cells and len(cells) <= len(columns) and not HALF.search(raw): return dict(zip_longest(columns, cells))
+    record, line, reason, exactly = {}, first, 'open quotation mark', 'nothing closes it'
+    if HALF.search(raw): reason, exactly = 'not UTF-8', 'save the file as UTF-8'
+    elif cells: record, line, reason, exactly = dict(zip(columns, cells)), last, 'too many cells', ', '.join(map(repr, cells[len(columns):]))
+    raw = cells[len(columns):] if record else raw.encode(errors='surrogateescape').decode(errors='backslashreplace')
+    return Record(record | dict(file=path.name, line=line, raw=raw), reason=reason, message=f'{path}, line {line}: {reason} ({exactly}); mend or delete the line')
+
+
+# %% ../../nbs/core/tables.ipynb #5b7d1c18
 def read_csv(path:Path # UTF-8 file with a header
             )->list: # of dict, and of Record with a reason
-    "The records of a CSV or TSV file; a row with too many cells is none. HalaError naming a line that is not UTF-8, or a column that is there twice."
-    data = bytes_of(path)
-    try: text = data.decode()
-    except UnicodeDecodeError as e:
-        line = data[:e.start].count(10)+1
-        raise HalaError(f'{path}, line {line}: not UTF-8; save the file as UTF-8') from None
+    "The records of a CSV or TSV file, and what is none. HalaError naming a first line that is not UTF-8, or a column that is there twice."
+    text = bytes_of(path).decode(errors='surrogateescape')
     csv.field_size_limit(2**31-1) # its own limit is 128 KB a cell
-    table = csv.DictReader(io.StringIO(text, newline=''), **dialect(text, ending(path) == '.tsv'))
-    def one(r):
-        if None not in r: return r
-        n, more = table.line_num, r.pop(None)
-        return Record(r | dict(file=path.name, line=n, raw=more), reason='too many cells',
-                      message=f'{path}, line {n}: too many cells ({", ".join(map(repr, more))}); mend or delete the line')
-    try: columns = table.fieldnames or []
+    lines = io.StringIO(text, newline='').readlines()
+    if lines and (HALF.search(lines[0]) or '\0' in lines[0]): raise HalaError(f'{path}, line 1: not UTF-8; save the file as UTF-8')
+    try: rows = list(csv_rows(lines, dialect(text, ending(path) == '.tsv')))
     except csv.Error as e: raise HalaError(f'{path}: not a table ({e})') from None
+    columns, odd = rows[0][2] if rows else [], HALF.search(text)
+    if columns is None: raise HalaError(f'{path}, line 1: open quotation mark (nothing closes it); mend the line')
     if twice := [c for n, c in enumerate(columns) if c in columns[:n]]: raise HalaError(f'{path}: two columns {twice[0]!r}; rename one')
-    try: return [one(r) for r in table]
-    except csv.Error as e: raise HalaError(f'{path}: not a table ({e})') from None
+    return [csv_record(path, columns, a+1, b, ''.join(lines[a:b]) if odd or not cells or len(cells) > len(columns) else '', cells) for a, b, cells in rows[1:]]
+
 
 # %% ../../nbs/core/tables.ipynb #5b7d1c0f
 def read_parquet(path:Path # file
@@ -318,7 +366,6 @@ def filled(value, # as `slots` was given
 
 # %% ../../nbs/core/tables.ipynb #b0511c73
 POLICY = dict(system='translate', user='translate', assistant='translate', tool='copy', think='translate')
-THINK = re.compile(r'(<think>.*?</think>\s*)', re.S)
 TOOLS = ('function', 'ipython', 'function_call', 'function_response', 'observation', 'tool_call', 'tool_calls', 'tool_response', 'tool_result',
          'tool_results') # what else sets call a tool's call and its answer
 ALIKE = dict.fromkeys(TOOLS, 'tool') | dict(developer='system')
@@ -336,16 +383,39 @@ def whose(path:tuple, role:str, # of a slot
     column = columns[path[0]]
     return column if column in policy and column not in POLICY else WHO.get(column, role) if len(path) == 1 else role
 
+
+# %% ../../nbs/core/tables.ipynb #5b7d1c19
+NAMES, CODE = 'think(?:ing)?|thought|reasoning|reflection', r'```[^`]*+(?:`(?!``)[^`]*+)*+```|`[^`\n]++`'
+TAGGED, FREE = re.compile(rf'<(?:/?(?:{NAMES})|\|(?:begin|end)_of_thought\|)>', re.I), r'(?<![`\'"(])' # what a tag does not stand behind
+SHUT = rf'''(?:(?<![\w,;][ \t])|(?=<[^<>]{{1,24}}>[ \t\r]*\n[ \t\r]*\n))(?:</(?:{NAMES})>|<\|end_of_thought\|>)(?![`'")])'''
+OWN = r'<(?(name)/(?P=name)|\|end_of_thought\|)>(?!`)' # the tag that closes what is open
+THINK = re.compile(rf'''(?:\A[^<`]*+(?:(?:{CODE}|`|(?!{SHUT}|{FREE}<(?:(?:{NAMES})\b[^<>]*|\|begin_of_thought\|)>)<)[^<`]*+)*+{SHUT} # begun before it
+    |(?P<line>^[ \t]*)?{FREE}<(?:(?P<name>{NAMES})|\|begin_of_thought\|)>(?(line)|(?![,;]|[^\w<]*(?:(?:and|or|to)\b)?[^\w<]*<)) # not: <think> and </think>
+    [^<]*+(?:(?!{OWN})(?(line)|(?!<(?(name)(?P=name)|\|begin_of_thought\|)>))<[^<]*+)*+(?:{OWN}|(?(line)\Z|(?!))))\s*''', re.X | re.I | re.M)
+SAID = re.compile(rf'(?P<thought>{THINK.pattern})|{CODE}', re.X | re.I | re.M)
+
+def parted(text:str # of a model
+          )->list: # of (text, whether it is a thought); joined they are the text
+    "What a model said, and what it thought."
+    at, found = 0, []
+    for m in SAID.finditer(text) if TAGGED.search(text) else ():
+        if m['thought'] is not None: found += [(text[at:m.start()], False), (m[0], True)]; at = m.end()
+    return [(s, thought) for s, thought in (*found, (text[at:], False)) if s]
+
+
+# %% ../../nbs/core/tables.ipynb #5b7d1c1a
 def stretches(text:str, role:str, # one slot
               policy:dict # as POLICY
-             )->list|None: # of (text, to translate); None: the slot is dropped
+             )->list|None: # of (text, to translate), [] where it was only a thought; None: the slot is dropped
     "What of a slot is translated."
     how = handled(role, policy)
     if how == 'drop': return None
     if how == 'copy' or not isinstance(text, str): return [(text, how != 'copy' and not isinstance(text, (int, float)))] # a number is no text
     think = handled('think', policy)
-    if think == 'translate' or '<think>' not in text: return [(text, True)]
-    return [(s, not s.startswith('<think>')) for s in THINK.split(text) if s and (think == 'copy' or not s.startswith('<think>'))]
+    if think == 'translate' or ALIKE.get(role, role) == 'system' or not TAGGED.search(text): return [(text, True)]
+    parts = [(s, not thought) for s, thought in parted(text) if think == 'copy' or not thought]
+    return parts if any(s.strip() for s, _ in parts) else []
+
 
 # %% ../../nbs/core/tables.ipynb #70ba834e
 class Done(NamedTuple):
@@ -372,13 +442,27 @@ def translate_records(records:list, # dicts
     return [Done(r, 'stop', 0, (), why) if (why := defect(r)) else record_done(r, shape, some, output) for r, some in zip(records, said)]
 
 # %% ../../nbs/core/tables.ipynb #5b7d1c12
+def hollow(value:list, # columns of a record
+           said:list # as of `record_done`
+          )->str|None: # reason; None: somebody still says something, or calls a tool
+    "Why a record is none where a thought was dropped."
+    turn = {p: p[:next((n for n, k in enumerate(p) if isinstance(k, str)), len(p))] for p, _ in said}
+    def spoken(t): return str(getattr(t, 'text', t) or '').strip()
+    thought = {turn[p] for p, parts in said if parts == [] or parts is None and p[-1] == THOUGHT}
+    for path in thought - {turn[p] for p, parts in said if p[-1] != THOUGHT and (parts is None or any(map(spoken, parts)))}:
+        at = value
+        for k in path: at = at[k]
+        if not (isinstance(at, dict) and (at.get('tool_calls') or at.get('function_call'))): return 'only a thought'
+    return None
+
 def record_done(record:dict, shape:Shape, # as it came
                 said:list, # (path, None or what stands there: texts that were copied and what became of the others)
                 output:str # 'replaced' or 'both'
                )->Done:
     "A record put together again."
     new = [t for _, parts in said for t in parts or () if isinstance(t, Translated)]
-    reason = next((t.reason for t in new if t.reason), None if any(t.way != 'copied' for t in new) else 'no text')
+    reason = next((t.reason for t in new if t.reason), None) or hollow([record.get(c) for c in shape.columns], said)
+    reason = reason or (None if any(t.way != 'copied' for t in new) else 'no text')
     texts = {p: None if parts is None else ''.join(str(t.text or '') if isinstance(t, Translated) else t for t in parts)
              if len(parts) != 1 else parts[0].text if isinstance(parts[0], Translated) else parts[0] for p, parts in said}
     columns = dict(zip(shape.columns, filled([record.get(c) for c in shape.columns], texts)))
