@@ -7,7 +7,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from .core.cards import compute, data_card, model_card, terms
-from .core.licences import sources_behind
+from .core.licences import adopted_as, sources_behind
 from .core.metrics import references
 from .core.pipeline import Job, run_stage, stage_main
 from .core.store import Table, listing, manifest, progress, read_rows, table_files
@@ -58,8 +58,9 @@ def given_away(job:Job # with recipe and inputs
     def tested(model, artifact): return [m for m in manifest(i[artifact])['metrics'] if m['model'] == model and m['split'] == 'test']
     own, t = f'{r.family}-{r.size}', manifest(i['merged']).get('chosen', {}).get('t', r.merge.t) # of a merge that was adopted the recipe's
     merge = f'The merge (slerp, t = {t}) of an instruction-tuned model with its base.'
+    read = 'Arabic that was adopted' if adopted_as(manifest(i['corpus'])) else 'translated Arabic'
     found = {own: (i['merged'], merge, answered(i['scores'], 'merged'), tested('merged', 'scores')),
-            f'{own}-sft': (i['tuned'], 'Instruction-tuned on translated Arabic, before the merge.', answered(i['scores'], 'tuned'), tested('tuned', 'scores'))}
+            f'{own}-sft': (i['tuned'], f'Instruction-tuned on {read}, before the merge.', answered(i['scores'], 'tuned'), tested('tuned', 'scores'))}
     if 'translator' in i:
         said = translated(i['translator'], 'translator', job, r.translator.prompt)
         found[f'{r.family}-translator'] = i['translator'], 'Translates English to Arabic.', said, tested('translator', 'translator')

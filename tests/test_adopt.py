@@ -37,31 +37,47 @@ def corpus(tmp_path, n=400):
     return tmp_path/'corpus.jsonl'
 
 
-def test_tuning_on_an_adopted_corpus_and_base(runs, model, tmp_path):
+def test_tuning_on_an_adopted_corpus_and_base(runs, model, tmp_path, capsys):
     "Stage 05 runs with nothing of 00 to 04 made here, and everything says where it comes from."
     before = plan('probe', runs)
     there = adopt(before, f'04={corpus(tmp_path)}')
     adopt(plan('probe', runs), f'base-probe={model}')
     p = plan('probe', runs)
     assert p.folder('04_corpus') == there and p.keys['05_sft'] != before.keys['05_sft'] and '03_translator' not in p.graph
-    assert verify(there) == [] and manifest(there)['adopted'] == dict(id=str(tmp_path/'corpus.jsonl'), revision=None) and manifest(there)['recipe'] == {}
+    assert verify(there) == [] and manifest(there)['adopted'] == dict(id=f'…/{tmp_path.name}/corpus.jsonl', revision=None) and manifest(there)['recipe'] == {}
     assert not list(p.folder('base-probe').rglob('*.py'))
     assert {r['split'] for r in read_rows(there/'corpus.parquet')} == {'train', 'validation'}
     run_stage('05', sft.MAKERS, 'probe', runs, override='sft.max_steps=2')
     made = plan('probe', runs, override='sft.max_steps=2')
     assert made.made('05_sft') and manifest(made.folder('05_sft'))['inputs']['corpus'] == p.keys['04_corpus']
     cli.main(['status', '--size', 'probe', '--runs', runs, '--trace', '05_sft'])
+    assert f"400 of 400 rows  'adopted, not made here: …/{tmp_path.name[:20]}" in capsys.readouterr().out
+    [told] = [s for s in sources_behind([there])]
+    assert told == dict(name=f'…/{tmp_path.name}/corpus.jsonl', revision=None, licence='unknown', rows=400)
 
 
 def test_a_whole_run_from_an_adopted_corpus(runs, model, tmp_path):
     "One command from nothing: bases and benchmarks are made, teacher, pairs and translator are neither made nor missed, and the release holds what there is."
-    said = hala('run', '--size', 'probe', '--runs', runs, '--from', '05', '--adopt', f'04={corpus(tmp_path)}', '--adopt', f'base-probe={model}')
-    p = plan('probe', runs)
+    said = hala('run', '--size', 'probe', '--runs', runs, '--from', '05', '--adopt', f'04={corpus(tmp_path)}', '--adopt', f'base-probe={model}',
+                '--set', 'sft.max_steps=4', '--set', 'corpus.seed=3')
+    p = plan('probe', runs, override='sft.max_steps=4; corpus.seed=3')
     assert all(map(p.made, p.graph)) and not {'text', 'teacher', '01_compress', '02_bilingual', '03_translator'} & {*p.graph}, said
     assert {d.name for d in p.folder('08_release').iterdir() if d.is_dir()} == {'probe-probe', 'probe-probe-sft', 'probe-corpus'}
     results = json.loads((p.run/'results.json').read_text())
     assert 'merged_ar_acc' in results and 'translator_chrf' not in results
-    assert 'corpus.jsonl' in (p.folder('08_release')/'probe-probe'/'README.md').read_text()
+    data, base = f'…/{tmp_path.name}/corpus.jsonl', f'…/{model.parent.name}/model'
+    cards = {d.name: (d/'README.md').read_text() for d in p.folder('08_release').iterdir() if d.is_dir()}
+    for name, card in cards.items():
+        assert f'dopted, not made here: {data}, no revision' in card and f'| {data} |  | unknown | 400 |' in card, name
+        assert str(tmp_path) not in card and str(model) not in card
+        assert 'translated by' not in card and 'translated Arabic' not in card and 'ترجم' not in card and 'own pipeline' not in card
+        assert '## Prompts' not in card and '| 04_corpus |' not in card, 'neither teacher nor translator was asked'
+    assert cards['probe-corpus'].split('## What it is\n\n')[1].startswith(f'Adopted, not made here: {data}, no revision. It stands where')
+    assert f"Made again by `hala run --size probe --adopt '04_corpus={data}'` (`…`: " in cards['probe-corpus']
+    assert f"hala run --size probe --adopt 'base-probe={base}' --adopt '04_corpus={data}' --set sft.max_steps=4`" in cards['probe-probe']
+    rows = {r['artifact']: r for r in json.loads(hala('status', '--size', 'probe', '--runs', runs, '--json'))}
+    assert {a for a, r in rows.items() if r['state'] == 'adopted'} == {'04_corpus', 'base-probe'}
+    assert rows['04_corpus']['adopted'] == dict(id=data, revision=None) and rows['benchmarks']['adopted'] is None
 
 
 def test_adopting_twice_is_adopting_once(runs, model, tmp_path):

@@ -133,3 +133,18 @@ def test_a_model_that_was_asked_nothing_claims_no_answer(runs, probe):
     "An adopted model's card shows how to ask, in the words that it is trained on."
     use = model_card(probe, 'hala/probe-translator', 'A model.', [], [], made(runs, '03_translator')).text.split('## Use')[1].split('## Scores')[0]
     assert 'it said' not in use and repr(probe.translator.prompt.replace('{x}', 'Hello, how are you?')) in use
+
+
+def test_of_an_adopted_translator_everything_says_so(copied, probe):
+    "A commit of the hub: in the command, in the words, and no prompt of a stage that never ran."
+    where = made(copied, '03_translator')
+    write_manifest(where, dict(manifest(where), recipe={}, inputs={}, adopted=dict(id='org/model', revision='a'*40), licences=['mit']))
+    said = f"adopted, not made here: org/model, revision {'a'*40}"
+    corpus = data_card(probe, 'hala/probe-corpus', made(copied, '04_corpus')).text
+    model = model_card(probe, 'hala/probe-translator', 'A model of ours.', [], [], where).text
+    for card in (corpus, model):
+        assert said in card.replace('Adopted', 'adopted') and f"--adopt 03_translator=org/model@{'a'*40}" in card and LIMITS['adopted'][1][0] in card
+        assert probe.bilingual.reverse not in card and 'teacher as judge' not in card
+    assert probe.translator.prompt in corpus.split('## Prompts')[1] and '## Prompts' not in model and 'A model of ours' not in model
+    assert 'translated by a machine' in corpus, 'that was done here'
+    assert trace('03_translator', copied)['story']['adopted'] == dict(id='org/model', revision='a'*40)

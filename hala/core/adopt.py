@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path
+from .licences import known_as
 from .pipeline import Plan, adopted_by, graph
 from .recipe import HalaError, Pretrained, sorted_out
 from .store import SLICE, canonical, key_of, listing, making, manifest, write_json, write_rows
@@ -181,7 +182,7 @@ def adopt(p:Plan, # of a size
             licence = card_licence(card_of(path if rows else folder, name, revision, 'dataset' if rows else 'model'))
             named = name if revision else path.name # equal rows anywhere: equal bytes
             found = put_rows(part, artifact, own_rows(records(), artifact, named, revision, licence)) if rows else put_model(part, artifact, folder, licence)
-            report.update(found, adopted=dict(id=name if revision else id, revision=revision, **told))
+            report.update(found, adopted=dict(id=known_as(dict(id=name if revision else str(path), revision=revision)), revision=revision, **told))
     p.run.mkdir(parents=True, exist_ok=True)
     write_json(p.run/'adopted.json', {**adopted_by(p.run), artifact: key})
     return home/key

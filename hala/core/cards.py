@@ -4,18 +4,21 @@
 
 # %% ../../nbs/core/cards.ipynb #00317059
 from __future__ import annotations
-import json, re
+import json, re, shlex
 from collections import Counter
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from .licences import restrictions, rolled_up, roots, sources_behind
-from .recipe import HalaError, Recipe
+from .licences import adopted_as, known_as, not_made_here, restrictions, rolled_up, roots, sources_behind
+from .pipeline import graph
+from .recipe import HalaError, Recipe, recipe
 from .store import Table, manifest
 
 # %% auto #0
 __all__ = ['TASKS', 'LEGEND', 'UNTIMED', 'LIMITS', 'HUB_ID', 'CITATION', 'USE', 'FIELDS', 'markdown_table', 'eval_results',
            'scores_table', 'legend', 'steps', 'sources_table', 'funnel_table', 'machine_name', 'compute',
-           'compute_table', 'with_hours', 'limits', 'terms', 'datasets_of', 'base_of', 'prompts_of', 'written',
-           'background', 'usage', 'example_prompt', 'model_card', 'size_category', 'counted', 'data_card']
+           'compute_table', 'with_hours', 'changed', 'undone', 'settings', 'command', 'limits', 'terms', 'datasets_of',
+           'base_of', 'prompts_of', 'made_from', 'written', 'background', 'usage', 'example_prompt', 'what_it_is',
+           'model_card', 'size_category', 'counted', 'data_card']
 
 # %% ../../nbs/core/cards.ipynb #3a319590
 def markdown_table(rows:list # of lists, the first is the head
@@ -81,12 +84,13 @@ def sources_table(sources:list # of `sources_behind`
     return markdown_table([['source', 'revision', 'licence', 'rows', 'note'], *lines])
 
 def funnel_table(made:list # of `steps`
-                )->str: # Markdown
+                )->str: # Markdown; empty where nothing with rows was made here
     "Rows in and out of each step."
     def line(m):
         counts = m['rows']
         return [m['artifact'], counts['in'], counts['kept'], ', '.join(f'{why} {n}' for why, n in counts['rejected'].items())]
-    return markdown_table([['step', 'rows in', 'kept', 'rejected'], *(line(m) for m in made if m['rows'].get('in'))])
+    lines = [line(m) for m in made if m['rows'].get('in') and not adopted_as(m)]
+    return markdown_table([['step', 'rows in', 'kept', 'rejected'], *lines]) if lines else ''
 
 # %% ../../nbs/core/cards.ipynb #c3f2fc8f
 def machine_name(machine:dict # of a manifest
@@ -97,8 +101,9 @@ def machine_name(machine:dict # of a manifest
 
 def compute(folder:Path # artifact
            )->list: # dicts step, seconds, tokens, machine
-    "What each step behind an artifact took."
-    return [dict(step=m['artifact'], seconds=m['seconds'], tokens=m['tokens'], machine=machine_name(m['machine'])) for m in steps(folder)]
+    "What each step behind an artifact took here."
+    made = [m for m in steps(folder) if not adopted_as(m)]
+    return [dict(step=m['artifact'], seconds=m['seconds'], tokens=m['tokens'], machine=machine_name(m['machine'])) for m in made]
 
 def compute_table(took:list # of `compute`
                  )->str: # Markdown
@@ -116,7 +121,51 @@ def with_hours(card:str, # text of a card
               )->str: # the same, with hours
     "A card as it is shown and published. HalaError where it has no place for the hours."
     if card.count(UNTIMED) != 1: raise HalaError('this card was not written by hala: its section "Compute" is not as it was')
-    return card.replace(UNTIMED, f'{compute_table(took)}\n\nOf the attempts that finished: a lower bound.')
+    said = f'{compute_table(took)}\n\nOf the attempts that finished: a lower bound.' if took else 'Adopted, not made here: what it took is not known.'
+    return card.replace(UNTIMED, said)
+
+# %% ../../nbs/core/cards.ipynb #91c6e2fa
+def changed(r, was, # dataclasses of one type
+            above:str='' # names that lead to them, each with its dot
+           ): # yields (path, value)
+    "The fields that differ, however deep."
+    for f in fields(r):
+        new, old = getattr(r, f.name), getattr(was, f.name)
+        if new == old: continue
+        if is_dataclass(new) and type(new) is type(old): yield from changed(new, old, f'{above}{f.name}.')
+        else: yield above+f.name, new
+
+def undone(r, was, # dataclasses of one type
+           path:list # names that lead to a field
+          ): # a copy of `r`
+    "One field as it was."
+    first, *rest = path
+    return replace(r, **{first: undone(getattr(r, first), getattr(was, first), rest) if rest else getattr(was, first)})
+
+def settings(r:Recipe, # of a size
+             made:list # of `steps`
+            )->list: # as `--set` takes them
+    "What differs from the size's own recipe, and shaped any of these steps."
+    was, now, here = recipe(r.size), graph(r), [m['artifact'] for m in made if not adopted_as(m)]
+    def shaping(path):
+        try: before = graph(undone(r, was, path.split('.')))
+        except HalaError: return True # it goes with another one
+        return any(now.get(a) != before.get(a) for a in here)
+    def spelt(path, value):
+        if not isinstance(value, str): return repr(value)
+        return known_as(dict(id=value)) if path.endswith('.id') and value.startswith(('/', '~')) else value
+    return [f'{path}={spelt(path, value)}' for path, value in changed(r, was) if shaping(path)]
+
+def command(r:Recipe, # of a size
+            made:list # of `steps`
+           )->str: # for a shell
+    "What makes the same thing again."
+    words = ['hala', 'run', '--size', r.size]
+    for m, a in ((m, a) for m in made if (a := adopted_as(m))):
+        more = ''.join(mark+a[k] for mark, k in (('@', 'revision'), (':', 'configuration')) if a.get(k))
+        words += ['--adopt', f"{m['artifact']}={a['id']}{more}"]
+    for s in settings(r, made): words += ['--set', s]
+    return shlex.join(words)
 
 # %% ../../nbs/core/cards.ipynb #c9e8dc1d
 LIMITS = {'tiny': (
@@ -148,7 +197,17 @@ LIMITS['data'] = (
      'الأسئلة والآراء والعادات هي ما في المصادر الإنجليزية، نُقلت إلى ألفاظ عربية.',
      'مستوى لغوي مكتوب واحد: يكاد يخلو من اللهجات، وقليل منه قيل بالعربية أصلًا.'])
 
-def limits(what:str # family of a model's recipe, or 'data'
+LIMITS['adopted'] = (
+    ['It was adopted, or made from something that was: not all of it was made here, and what was adopted was not checked here. Its own card says more.',
+     'It can be wrong in a confident voice. Check what matters.',
+     'Nothing harmful was looked for or taken out here, and the biases of its sources remain.',
+     'Not for medical, legal or religious advice, nor for any decision that somebody depends on.'],
+    ['أُخذ جاهزًا أو صُنع مما أُخذ جاهزًا: لم يُصنع كلّه هنا، وما أُخذ جاهزًا لم يُفحص هنا؛ وفي بطاقته الأصلية مزيد.',
+     'قد يقول الخطأ بنبرة الواثق؛ تحقّق من كل ما يهمّ.',
+     'لم يُبحث هنا عن محتوى ضارّ ولم يُحذف، وتبقى فيه تحيّزات مصادره.',
+     'لا يصلح للمشورة الطبية أو القانونية أو الدينية، ولا لأي قرار يعتمد عليه أحد.'])
+
+def limits(what:str # family of a model's recipe, 'data' or 'adopted'
           )->str: # Markdown
     "Limits and risks, in English and in Arabic."
     english, arabic = ('\n'.join(f'- {line}' for line in lines) for lines in LIMITS.get(what, LIMITS['hala']))
@@ -177,7 +236,7 @@ def base_of(made:list, # of `steps`
            )->str|None: # id on the hub; None: it was made here
     "What a model started from: its own base, not that of the translator whose text it read."
     key = last['inputs'].get('base', last['inputs'].get('teacher'))
-    id = next((m['adopted']['id'] for m in made if m['key'] == key and m.get('adopted')), '')
+    id = next((known_as(m['adopted']) for m in made if m['key'] == key and m.get('adopted')), '')
     return id if HUB_ID.fullmatch(id) else None
 
 # %% ../../nbs/core/cards.ipynb #20d2bad6
@@ -189,14 +248,28 @@ CITATION = r'''```bibtex
   year      = {2026}, pages = {236--244}, publisher = {Association for Computational Linguistics}, note = {arXiv:2509.14008}
 }
 ```
-The method is theirs; these files were made by this project's own pipeline and are not theirs.'''
+The method is theirs; '''
 
-def prompts_of(r:Recipe # of a size
-              )->str: # Markdown
-    "Every prompt, letter by letter; `{x}` is where the text goes."
-    asked = {'teacher, English to Arabic': r.bilingual.prompt, 'teacher as judge, Arabic to English': r.bilingual.reverse,
-             'translator': r.translator.prompt}
-    return '\n\n'.join(f'{what}:\n```text\n{prompt}\n```' for what, prompt in asked.items())
+def prompts_of(r:Recipe, # of a size
+               made:list # of `steps`
+              )->str: # Markdown; empty where no stage with a prompt ran
+    "The prompts of the stages that ran, letter by letter; `{x}` is where the text goes."
+    teacher, translator = {'01_compress', '02_bilingual'}, {'03_translator', '04_corpus'}
+    asked = [('teacher, English to Arabic', r.bilingual.prompt, teacher), ('teacher as judge, Arabic to English', r.bilingual.reverse, teacher),
+             ('translator', r.translator.prompt, translator)]
+    here = {m['artifact'] for m in made if not adopted_as(m)}
+    return '\n\n'.join(f'{what}:\n```text\n{prompt}\n```' for what, prompt, stages in asked if stages & here)
+
+def made_from(r:Recipe, # of a size
+              made:list # of `steps`
+             )->str: # Markdown
+    "The steps that were made here, what was adopted, and how to make all of it again."
+    again = command(r, made); where = ' (`…`: a folder of whoever made this)' if '…' in again else ''
+    again = f'\n\n```shell\n{again}\n```\n\n' if set('\n`') & set(again) else f' `{again}`' # a prompt may have several lines
+    taken = [f"`{m['artifact']}` was {said}." for m in made if (said := not_made_here(m))]
+    keys = '\n'.join(f"- `{m['artifact']}` {m['key']}{' (adopted)' if adopted_as(m) else ''}" for m in made)
+    said = [funnel_table(made), *taken, f'Made again by{again}{where}, from artifacts with these keys:', keys]
+    return '\n\n'.join(filter(None, said))
 
 def written(head, # ModelCardData or DatasetCardData
             title:str, # of the page
@@ -211,12 +284,13 @@ def background(folder:Path, # artifact
                sources:list, lines:list # of `sources_behind` and `terms`
               )->dict: # heading -> Markdown
     "What both kinds of card say of where a thing comes from."
-    made = steps(folder); keys = '\n'.join(f"- `{m['artifact']}` {m['key']}" for m in made)
+    made = steps(folder); taken = any(map(adopted_as, made))
+    ours = "what was adopted is its makers'." if taken else "these files were made by this project's own pipeline and are not theirs."
     forbidden = '\n'.join(f'- **{line}**' for line in lines)
-    return {'Made from': f'{funnel_table(made)}\n\nMade again by `hala run --size {r.size}`, from artifacts with these keys:\n\n{keys}',
+    return {'Made from': made_from(r, made),
             'Sources and their licences': f'{forbidden}\n\n{sources_table(sources)}\n\nRows as they came in, validation and test included.'.strip(),
-            'Prompts': prompts_of(r), 'Compute': UNTIMED,
-            'Limits and risks': limits(what), 'Citation': CITATION}
+            'Prompts': prompts_of(r, made), 'Compute': UNTIMED,
+            'Limits and risks': limits('adopted' if taken else what), 'Citation': CITATION+ours}
 
 # %% ../../nbs/core/cards.ipynb #e62a6bda
 USE = """```python
@@ -246,6 +320,13 @@ def example_prompt(r:Recipe, # of the size
     if 'translator' in path: return r.translator.prompt.replace('{x}', hello)
     return r.bilingual.prompt.replace('{x}', hello) if 'teacher' in path else 'مرحبًا، كيف حالك؟'
 
+def what_it_is(man:dict, # manifest
+               title:str # in a sentence, of what is made here
+              )->str: # Markdown
+    "The first words of a card: of what was adopted nothing is claimed but where it comes from."
+    said = not_made_here(man)
+    return f"{said[0].upper()}{said[1:]}. It stands where a run has `{man['artifact']}`." if said else title
+
 def model_card(r:Recipe, # of the size
                path:str, # name of the repository
                title:str, # what it is, in a sentence
@@ -261,17 +342,19 @@ def model_card(r:Recipe, # of the size
     head = ModelCardData(language=['ar', 'en'], library_name='transformers', pipeline_tag='text-generation',
                          tags=['arabic', 'hala', *kinds], base_model=base_of(steps(folder), last), datasets=datasets_of(sources), model_name=path,
                          eval_results=eval_results(metrics) or None, **licence)
-    fields = json.loads(json.dumps(last['recipe']), object_hook=lambda d: {k: v for k, v in d.items() if k}) # '' holds the dataclass's name
-    settings = f'```json\n{json.dumps(fields, ensure_ascii=False, indent=1)}\n```'
+    values = json.loads(json.dumps(last['recipe']), object_hook=lambda d: {k: v for k, v in d.items() if k}) # '' holds the dataclass's name
+    shaped = values and f'```json\n{json.dumps(values, ensure_ascii=False, indent=1)}\n```' # of what was adopted no recipe is known
     scores = f'{scores_table(metrics)}\n\n{legend(metrics)}'.strip() if metrics else 'Not scored by itself; see the run.'
-    return ModelCard(written(head, path, {'What it is': title, 'Use': usage(path, examples, example_prompt(r, path)), 'Scores': scores, 'Settings': settings,
+    use = usage(path, examples, example_prompt(r, path))
+    return ModelCard(written(head, path, {'What it is': what_it_is(last, title), 'Use': use, 'Scores': scores, 'Settings': shaped,
                                           **background(folder, r, r.family, sources, lines)}))
 
 # %% ../../nbs/core/cards.ipynb #d0b6cc08
-FIELDS = {'id': 'name of the row, from source and source_id', 'source': 'data set that the English comes from',
+FIELDS = {'id': 'name of the row, from source and source_id', 'source': 'data set that it comes from',
           'source_id': 'row of that data set', 'revision': 'of that data set', 'licence': 'of that data set', 'split': 'train, validation or test',
-          'messages_source': 'the English conversation', 'messages': 'the Arabic conversation', 'model': 'what translated it',
-          'tokens': 'that the translator wrote', 'finish': 'stop, or length where it was cut off',
+          'messages_source': 'the English conversation, where there is one', 'messages': 'the Arabic conversation',
+          'model': 'what translated it here; empty where nothing did', 'tokens': 'that it wrote',
+          'finish': 'stop, or length where it was cut off',
           'checks': 'what the checks measured', 'verdict': 'kept, in this table', 'reason': 'empty, in this table'}
 
 def size_category(rows:int # of a data set
@@ -301,10 +384,13 @@ def data_card(r:Recipe, # of the size
     sources, counts = sources_behind([folder]), counted(folder/'corpus.parquet')
     licence, lines = terms(sources, r.release.licence)
     files = [dict(config_name='default', data_files=[dict(split='train', path='corpus*.parquet')])] # a column tells the splits
-    head = DatasetCardData(language=['ar', 'en'], task_categories=['text-generation', 'translation'], multilinguality='translation',
-                           pretty_name=path, language_creators='machine-generated', size_categories=size_category(counts.total()),
+    last = manifest(folder)
+    kind = dict(language=['ar'], task_categories=['text-generation']) if adopted_as(last) else dict(language=['ar', 'en'],
+                task_categories=['text-generation', 'translation'], multilinguality='translation', language_creators='machine-generated')
+    head = DatasetCardData(**kind, pretty_name=path, size_categories=size_category(counts.total()),
                            tags=['arabic', 'hala'], source_datasets=datasets_of(sources), configs=files, **licence)
     rows = markdown_table([['source', 'split', 'rows'], *([*which, n] for which, n in sorted(counts.items())), ['all', '', counts.total()]])
-    fields = markdown_table([['column', 'what it is'], *map(list, FIELDS.items())])
-    return DatasetCard(written(head, path, {'What it is': 'English instructions in Arabic, translated by a machine.', 'Rows': rows, 'Columns': fields,
+    columns = markdown_table([['column', 'what it is'], *map(list, FIELDS.items())])
+    title = what_it_is(last, 'English instructions in Arabic, translated by a machine.')
+    return DatasetCard(written(head, path, {'What it is': title, 'Rows': rows, 'Columns': columns,
                                             **background(folder, r, 'data', sources, lines)}))

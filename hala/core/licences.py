@@ -11,8 +11,8 @@ from pathlib import Path
 from .store import manifest
 
 # %% auto #0
-__all__ = ['FREE', 'SAME', 'TRADE', 'ADAPT', 'FREER', 'ASK', 'forbids', 'find', 'roots', 'learned', 'sources_in',
-           'sources_behind', 'restrictions', 'rolled_up']
+__all__ = ['FREE', 'SAME', 'TRADE', 'ADAPT', 'FREER', 'ASK', 'forbids', 'known_as', 'adopted_as', 'not_made_here', 'find',
+           'roots', 'learned', 'rows_by', 'sources_in', 'sources_behind', 'restrictions', 'rolled_up']
 
 # %% ../../nbs/core/licences.ipynb #17159ec3
 FREE = re.compile(r'apache-2\.0|mit(-0)?|0?bsd(-[234]-clause)?|isc|zlib|unlicense|psf-2\.0|python-2\.0|unicode-(3\.0|dfs-2016)|cc0-1\.0|pddl|'
@@ -26,6 +26,26 @@ def forbids(licence:str|None # SPDX id or tag of the hub
     name = (licence or 'unknown').lower()
     found = [what for what, says in ((TRADE, '-nc' in name), (ADAPT, '-nd' in name), (FREER, SAME.fullmatch(name))) if says]
     return found or ([] if FREE.fullmatch(name) else [ASK])
+
+# %% ../../nbs/core/licences.ipynb #c81f7a20
+def known_as(a:dict # `adopted` of a manifest
+            )->str: # the hub's id, or '…/folder/file'
+    "What something that was taken as it is may be called elsewhere."
+    path = Path(a['id'])
+    return a['id'] if a.get('revision') else '/'.join(['…', *[x for x in path.parts if x != path.anchor][-2:]])
+
+def adopted_as(man:dict # manifest
+              )->dict|None: # id, revision, configuration where there is one; None: made here, or named by a recipe
+    "Where something that was adopted comes from."
+    a = man.get('adopted')
+    return dict(a, id=known_as(a)) if a and not man.get('recipe') else None
+
+def not_made_here(man:dict # manifest
+                 )->str: # '' where it was made here
+    "That something was adopted, in words."
+    if not (a := adopted_as(man)): return ''
+    configuration = f":{a['configuration']}" if a.get('configuration') else ''
+    return f"adopted, not made here: {a['id']}{configuration}, {'revision '+a['revision'] if a['revision'] else 'no revision'}"
 
 # %% ../../nbs/core/licences.ipynb #7e4dbf0c
 def find(folder:Path, # an artifact's
@@ -51,19 +71,27 @@ def learned(table:str, # name of a file of rows
     "Whether anything that is given away is made from such rows."
     return table != 'rejects' and (split != 'test' or table == 'instructions')
 
-def sources_in(folder:Path # artifact
-              )->list: # dicts name, revision, licence, rows, and tested (True, or not there); empty where it brings nothing from outside
-    "The sources that an artifact reads directly: a model taken as it is, or data sets."
-    man = manifest(folder)
-    if a := man.get('adopted'): return [dict(name=a['id'], revision=a['revision'], licence=x, rows=None) for x in man['licences'] or ['unknown']]
-    if man['inputs']: return []
-    import pyarrow.parquet as pq
-    columns, counts, used = ('source', 'revision', 'licence', 'split'), Counter(), set() # pyarrow's own group_by would import pandas
+def rows_by(folder:Path, # artifact
+            *columns:str # of its tables
+           ): # yields (table, values -> rows)
+    "The rows of each table that has these columns."
+    import pyarrow.parquet as pq # its own group_by would import pandas
     for path in sorted(folder.glob('*.parquet')):
         if not set(columns) <= set((f := pq.ParquetFile(path)).schema_arrow.names): continue
-        for (*which, split), n in Counter(zip(*(f.read([c])[c].to_pylist() for c in columns))).items():
+        yield path.stem, Counter(zip(*(f.read([c])[c].to_pylist() for c in columns)))
+
+def sources_in(folder:Path # artifact
+              )->list: # dicts name, revision, licence, rows (None: a model), and tested (True, or not there); empty where it brings nothing from outside
+    "The sources that an artifact reads directly: a model or a table taken as it is, or data sets."
+    man, counts, used = manifest(folder), Counter(), set()
+    if a := man.get('adopted'):
+        for _, found in rows_by(folder, 'licence') if adopted_as(man) else (): counts.update(found)
+        return [dict(name=known_as(a), revision=a['revision'], licence=x, rows=counts[x,] or None) for x in man['licences'] or ['unknown']]
+    if man['inputs']: return []
+    for table, found in rows_by(folder, 'source', 'revision', 'licence', 'split'):
+        for (*which, split), n in found.items():
             counts[tuple(which)] += n
-            if learned(path.stem, split): used.add(tuple(which))
+            if learned(table, split): used.add(tuple(which))
     found = [dict(name=s[0], revision=s[1], licence=s[2] or 'unknown', rows=n, **({} if s in used else dict(tested=True))) for s, n in counts.items()]
     return sorted(found, key=lambda s: (s['name'], s['licence'], s['revision'] or ''))
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from .licences import adopted_as
 from .recipe import HalaError, Recipe, Scratch, recipe, recipes
 from .store import (Journal, UNLISTED, believed, canonical, code_key, deaths, key_of, making, manifest, meaning, need_whole, replay, row_states, sha256,
                              write_json, write_step, write_text, writer)
@@ -652,16 +653,17 @@ def stale_rows(p:Plan, # of a size
     return row_states(p.home(artifact), p.keys[artifact], json.loads(canonical(p.graph[artifact].values)), inputs)
 
 def status(p:Plan # of a size
-          )->list: # dicts artifact, stage, key, state, share (of what is begun), seconds, bytes, others, folder, rows
+          )->list: # dicts artifact, stage, key, state, share (of what is begun), seconds, bytes, others, folder, rows, adopted
     "What is made and what is not."
     out = []
     for a in p.graph:
         home, key, man = p.home(a), p.keys[a], manifest(p.folder(a))
         others = [d for d in home.iterdir() if d.is_dir() and '.' not in d.name and d.name != key] if home.is_dir() else []
-        state, share = 'made' if man else 'begun' if (home/f'{key}.part').exists() else 'to do', None
+        taken = adopted_as(man or {})
+        state, share = 'adopted' if taken else 'made' if man else 'begun' if (home/f'{key}.part').exists() else 'to do', None
         with suppress(OSError, ValueError, KeyError):
             if state == 'begun': said = json.loads((home/f'{key}.part'/'progress.json').read_text()); share = said['done']/max(1, said['total'])
         size = man and sum(f['bytes'] for f in man['files'])
         out.append(dict(artifact=a, stage=p.graph[a].stage, key=key, state=state, share=share, seconds=man and man['seconds'], bytes=size,
-                        others=len(others), folder=str(p.folder(a)), rows=stale_rows(p, a)))
+                        others=len(others), folder=str(p.folder(a)), rows=stale_rows(p, a), adopted=taken))
     return out

@@ -6,7 +6,7 @@
 from __future__ import annotations
 import json, re
 from pathlib import Path
-from .licences import find, forbids, restrictions, sources_behind, sources_in
+from .licences import adopted_as, find, forbids, not_made_here, restrictions, sources_behind, sources_in
 from .pipeline import RESULTS, results
 from .recipe import HalaError
 from . import store
@@ -39,14 +39,15 @@ def of_run(run:Path # runs/<family>/<size>/<name>
 # %% ../../nbs/core/provenance.ipynb #f79b5169
 def story(folder:Path, # artifact
           told:set|None=None # folders that were told already
-         )->dict: # artifact, key, folder, and unless it was told: stage, recipe, rows, sources, inputs
+         )->dict: # artifact, key, folder, and unless it was told: stage, recipe, adopted, rows, sources, inputs
     "What an artifact was made from, all the way down."
     told = set() if told is None else told
     about, man = dict(artifact=folder.parent.name, key=folder.name, folder=str(folder)), manifest(folder)
     if folder in told or man is None: return dict(about, told=folder in told, missing=man is None)
     told.add(folder)
     inputs = {role: find(folder, key) or folder.parents[1]/role/key for role, key in man['inputs'].items()}
-    return dict(about, stage=man['stage'], recipe=man['recipe'], rows=man['rows'], sources=sources_in(folder),
+    shaped = [said] if (said := not_made_here(man)) else man['recipe'] # of what was adopted no recipe is known
+    return dict(about, stage=man['stage'], recipe=shaped, adopted=adopted_as(man), rows=man['rows'], sources=sources_in(folder),
                 inputs={role: story(f, told) for role, f in inputs.items()})
 
 def trace_artifact(folder:Path # artifact
