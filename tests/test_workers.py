@@ -1,6 +1,7 @@
 "One artifact filled by many: processes, shards of an array of jobs, tasks of Ray; the bytes are those of one process, whoever dies."
 import json
 import os
+import pickle
 import re
 import shlex
 import shutil
@@ -9,9 +10,9 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT, files, hala, made, without
+from conftest import PROBE, ROOT, files, hala, made, without
 
-from hala.core import workers
+from hala.core import store, workers
 from hala.core.pipeline import plan
 from hala.core.recipe import HalaError
 from hala.core.store import listing, manifest, parquet, read_rows, write_manifest, write_rows
@@ -91,6 +92,54 @@ def test_02_by_workers_and_by_shards(runs, tmp_path):
     same(three, alone, '02')
 
 
+NOTING = """
+import os, runpy, time
+from pathlib import Path
+from hala.core import engine
+RECIPES, notes, plain = runpy.run_path({probe!r})['RECIPES'], Path({notes!r}), engine.Hf.generate
+def generate(e, prompts, *more, **how):
+    if len(prompts) > 99: # not an example of the notebook
+        with open(notes/str(os.getpid()), 'a') as f: f.write(f'{{len(prompts)}}\\n')
+        for _ in range(1200): # until the other has begun, too
+            if len(list(notes.iterdir())) >= {workers}: break
+            time.sleep(.1)
+    return plain(e, prompts, *more, **how)
+if plain.__module__ != 'noting': generate.__module__ = 'noting'; engine.Hf.generate = generate
+"""
+
+
+def test_a_small_table_is_shared(runs, tmp_path):
+    "3,000 short rows and the sizes that everybody has: both workers answer, no text is asked twice, and the bytes are those of one process."
+    def run(name, workers):
+        folder, notes, recipes = tmp_path/name/'runs', tmp_path/name/'notes', tmp_path/name/'noting.py'
+        emptied(runs, folder, '04'), notes.mkdir()
+        text = made(folder, 'text')
+        rows = [r for r in read_rows(text/'instructions.parquet') if len(r['messages_source']) == 2][:1]*3000
+        def short(r, n): return dict(r, id=f'{n}', source_id=f'{n}', messages_source=[dict(m, content=f"{m['role']} {n}") for m in r['messages_source']])
+        write_rows(text/'instructions.parquet', [short(r, n) for n, r in enumerate(rows)])
+        write_manifest(text, manifest(text) | dict(files=listing(text)))
+        recipes.write_text(NOTING.format(probe=str(PROBE), notes=str(notes), workers=workers))
+        said = hala('run', '--size', 'probe', '--runs', folder, '--from', '04', '--to', '04', '--workers', workers, HALA_RECIPES=str(recipes))
+        return folder, said, [sum(map(int, f.read_text().split())) for f in notes.iterdir()]
+    (one, _, [asked]), (two, said, shares) = run('one', 1), run('two', 2)
+    assert '04 corpus: 2 workers' in said and 'work for' not in said
+    assert len(shares) == 2 and sum(shares) == asked and min(shares) > 500, shares
+    same(two, (files(made(one, '04_corpus')), answers(one)))
+    assert max(map(len, answers(two)[0].values())) == 1
+
+
+def test_no_more_workers_than_pieces(runs, monkeypatch, capsys):
+    monkeypatch.setenv('HALA_RECIPES', str(PROBE))
+    monkeypatch.setenv('HALA_WORKERS', '3')
+    p, started = plan('probe', str(runs)), []
+    monkeypatch.setattr(workers, 'fill_here', lambda p, stage, override, there: started.append(len(there)))
+    workers.fill(p, '02', '') # 100 and 200 pairs
+    assert not started and '02 bilingual: there is work for 1 of 3 workers' in capsys.readouterr().out
+    monkeypatch.setattr(store, 'SLICE', 120)
+    workers.fill(p, '02', '')
+    assert started == [2] and '02 bilingual: there is work for 2 of 3 workers' in capsys.readouterr().out
+
+
 def slurm():
     "The command lines of the tutorial's array script."
     said = ''.join(c for cell in json.loads((ROOT/'nbs/tutorials/gpu_server.ipynb').read_text())['cells'] for c in cell['source'])
@@ -119,6 +168,7 @@ def test_what_a_worker_cannot_do_is_said(tmp_path, monkeypatch):
                         (['--shard', '0/8', '--from', '04', '--to', '04'], 'which stage 00'),
                         (['--shard', '0/8', '--from', '04', '--to', '04', '--adopt', '03=/nonexistent', '--workers', '2'],
                          'hala: --shard 0/8 only answers rows: give --adopt, --workers to a command without --shard'), (['--workers', '-1'], '--workers -1'),
+                        (['--tensor-parallel', '2'], 'hala: --tensor-parallel 2: there is no GPU here\n'),
                         (['--engine', 'gguf'], 'there are hf and vllm'), (['--engine', 'openai'], '--engine openai: a run opens models and asks no server')):
         assert says in hala('run', '--size', 'probe', '--runs', tmp_path, *words, code=1)
     said = hala('run', '--size', 'probe', '--runs', tmp_path, code=1, HALA_ENGINE='openai')
@@ -137,6 +187,19 @@ def test_who_decides_has_the_engine_of_the_tasks(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, 'fill_on_ray', lambda *words: told.append(os.environ['HALA_ENGINE']))
     workers.fill(None, '04', '')
     assert told == ['vllm'] == [os.environ['HALA_ENGINE']]
+
+
+@pytest.mark.parametrize('dies, why', [('kill -9 $$', workers.Killed), ('exit 1', HalaError)])
+def test_a_part_that_was_killed_may_be_tried_elsewhere(runs, tmp_path, monkeypatch, dies, why):
+    "By its class, for which Ray starts a task again; what a part says of itself would be said everywhere."
+    python = tmp_path/'python'
+    python.write_text(f'#!/bin/sh\n{dies}\n')
+    python.chmod(0o755)
+    monkeypatch.setenv('HALA_RECIPES', str(FEW))
+    [spec] = workers.specs(plan('probe', str(runs)), '04', '')[:1]
+    monkeypatch.setattr(sys, 'executable', str(python))
+    with pytest.raises(HalaError, match='part 0 of 04_corpus') as e: workers.fill_part(spec)
+    assert type(e.value) is why is type(pickle.loads(pickle.dumps(e.value)))
 
 
 @pytest.mark.parametrize('here, theirs, says', [([], 8, 'the cluster has GPUs and this node has none'),

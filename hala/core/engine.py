@@ -18,7 +18,7 @@ from transformers import AutoConfig, GenerationConfig
 from transformers.utils import logging
 from .recipe import HalaError
 from .server import Endpoint, Openai, Output, endpoint
-from .store import Answers, Table, key_of, once, part_name, path_code, row_key, share_out, slices, stored_dtype, weights
+from .store import Answers, Held, Table, key_of, once, part_name, path_code, pieces, row_key, share_out, slices, stored_dtype, weights
 from .tables import Shape, translate_records
 from .text import ask, chat, translate_texts, worst
 
@@ -29,8 +29,8 @@ __all__ = ['BYTES', 'FLOOR', 'ENGINES', 'WINDOW', 'CRASHED', 'OTHER', 'GENERATED
            'need_memory', 'cards_for', 'barless', 'load', 'of_use', 'Sampling', 'render', 'batches', 'padded', 'Hf',
            'generate', 'score', 'need_vllm', 'need_version', 'installed', 'cache_space', 'vllm_settings', 'Vllm',
            'default_engine', 'engine', 'choose', 'translate', 'translate_rows', 'proved', 'proved_rows', 'arithmetic',
-           'Kept', 'kept_answers', 'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed', 'contents', 'marked',
-           'first_seen', 'translate_table']
+           'Kept', 'extent', 'kept_answers', 'ask_for', 'columned', 'flow', 'kept', 'generated', 'crashed', 'contents',
+           'marked', 'first_seen', 'translate_table']
 
 # %% ../../nbs/core/engine.ipynb #0869ed8c
 BYTES = {'F64': 8, 'F32': 4, 'F16': 2, 'BF16': 2, 'F8_E4M3': 1} # of one number, by safetensors' name of its type
@@ -399,6 +399,11 @@ class Kept:
         return [a[0] for a in kept_answers(self, 'score', None, list(zip(prompts, continuations)), told)]
 
 # %% ../../nbs/core/engine.ipynb #ed5330e0
+def extent(request:tuple
+          )->int: # characters
+    "How long a request is."
+    return sum(len(str(x)) for x in request)
+
 def kept_answers(e:Kept, # engine
                  kind:str, # 'generate' or 'score'
                  sampling:Sampling|None,
@@ -409,13 +414,17 @@ def kept_answers(e:Kept, # engine
     store, keys, refused = e.store(kind, sampling), [row_key(*r) for r in requests], e.refused[kind, sampling]
     def known(): return [NONE[kind] if a is None and k in refused else a for k, a in zip(keys, store.answers(keys))]
     answers, asked = known(), {k: r for k, r in zip(keys, requests) if k not in refused}
+    flows = getattr(ENGINES[e.name], 'flows', False) # one process, and what a server answers at once is counted in requests
     if None not in answers and not store.logs: return answers # a log may hold a part that lacks nothing but its end
     while asked: # once more where a finished part had left a row to another part, which is damaged since; or where it was refused in an earlier run
-        once = list(asked.values())
-        for a, b in slices(len(once)):
+        once, held = list(asked.values()) if flows else sorted(asked.values(), key=lambda r: -extent(r)), None
+        for a, b in (slices if flows else pieces)(len(once)):
             name = part_name([row_key(*r) for r in once[a:b]])
-            ask_for(e, kind, sampling, name, once[a:b], lambda done, a=a, once=once: told(a+done, len(once)))
-        store.refresh(); answers = known()
+            try: ask_for(e, kind, sampling, name, once[a:b], lambda done, a=a, once=once: told(a+done, len(once)))
+            except Held as other: held = other
+        store.refresh()
+        if held: raise held
+        answers = known()
         lost = {k: r for k, r, answer in zip(keys, requests, answers) if answer is None}
         if len(lost) == len(asked): raise HalaError(f'{store.folder}: {len(lost)} answers are lost; hala status --verify names what is damaged')
         asked = lost
@@ -430,7 +439,7 @@ def ask_for(e:Kept, # engine
             told=lambda done: None # called with the rows done
            )->None:
     "Have a part answered and kept. Held while another process does that."
-    keys, lengths = [row_key(*r) for r in requests], [sum(len(str(x)) for x in r) for r in requests]
+    keys, lengths = [row_key(*r) for r in requests], [extent(r) for r in requests]
     def ask(some, **how):
         columns = [list(c) for c in zip(*(requests[i] for i in some))]
         if kind == 'score': return e.open().score(*columns, **how)

@@ -4,7 +4,7 @@
 
 # %% ../../nbs/core/store.ipynb #2550ec94
 from __future__ import annotations
-import ast, errno, fcntl, hashlib, importlib.util, inspect, io, json, os, platform, re, shutil, struct, sys, time, zlib
+import ast, errno, fcntl, hashlib, importlib.util, inspect, io, json, math, os, platform, re, shutil, struct, sys, time, zlib
 from bisect import bisect_right
 from collections import Counter
 from contextlib import contextmanager, suppress
@@ -16,13 +16,13 @@ from fastcore.basics import patch
 from .recipe import HalaError
 
 # %% auto #0
-__all__ = ['CHECKED', 'GROUP', 'parsed', 'OUTSIDE', 'UNLISTED', 'LIBRARIES', 'SLICE', 'REFUSED', 'DEATHS', 'schema',
+__all__ = ['CHECKED', 'GROUP', 'parsed', 'OUTSIDE', 'UNLISTED', 'LIBRARIES', 'SLICE', 'BATCH', 'REFUSED', 'DEATHS', 'schema',
            'write_table', 'write_rows', 'flush', 'write_text', 'write_json', 'alive', 'canonical', 'key_of', 'spelt',
            'meaning', 'statements', 'core_imports', 'code_key', 'definition', 'compiled', 'path_code', 'progress',
            'telling', 'sha256', 'listing', 'processor', 'machine', 'versions', 'write_manifest', 'manifest', 'verify',
-           'need_whole', 'table_files', 'naming', 'parquet', 'read_rows', 'slices', 'Table', 'Held', 'writer', 'lock',
-           'refusal', 'writing', 'shard', 'ended', 'orphaned', 'share_lock', 'alone', 'making', 'framed', 'replay',
-           'append', 'open_log', 'once', 'write_step', 'believed', 'vouch', 'vouched', 'facts', 'summed',
+           'need_whole', 'table_files', 'naming', 'parquet', 'read_rows', 'slices', 'pieces', 'Table', 'Held', 'writer',
+           'lock', 'refusal', 'writing', 'shard', 'ended', 'orphaned', 'share_lock', 'alone', 'making', 'framed',
+           'replay', 'append', 'open_log', 'once', 'write_step', 'believed', 'vouch', 'vouched', 'facts', 'summed',
            'write_decided', 'row_key', 'part_name', 'sound', 'Journal', 'Answers', 'numbers', 'read_part', 'share_out',
            'deaths', 'verify_rows', 'row_states', 'weights', 'stored_dtype']
 
@@ -344,12 +344,19 @@ def read_rows(path # Parquet file, or table in parts
     return found
 
 # %% ../../nbs/core/store.ipynb #0fb3bd46
-SLICE = 20_000 # rows that are worked on at once, and the rows of a part
+SLICE = 20_000 # rows that are worked on at once, and the rows of a part of a table
+BATCH = 128 # rows of a batch of the engine `hf`; pieces are whole batches, so cutting a slice changes none
 
 def slices(rows:int # of a table
           )->list: # (first row, row after the last)
     "The fixed pieces of a table."
     return [(k, min(k+SLICE, rows)) for k in range(0, rows, SLICE)]
+
+def pieces(asked:int # questions
+          )->list: # (first, last+1)
+    "The fixed pieces of what is asked, each answered by one worker."
+    size = min(SLICE, BATCH*max(4, math.ceil(min(asked, SLICE)/8/BATCH)))
+    return [(k, min(k+size, asked)) for k in range(0, asked, size)]
 
 class Table:
     "A table that is read piece by piece."

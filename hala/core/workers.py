@@ -9,12 +9,12 @@ from pathlib import Path
 from .pipeline import INHERITED, Plan, STAGES, TOGETHER, cause, die_with_parent, need_inputs, plan
 from .recipe import HalaError
 from .serve import has_vllm, python_with_vllm, pythons
-from .store import manifest, shard, slices
+from .store import Table, manifest, pieces, shard, slices
 
 # %% auto #0
-__all__ = ['TABLES', 'SERVER', 'gpus', 'places', 'apart', 'started', 'last_line', 'fill_here', 'run_shard', 'with_shard',
-           'need_alike', 'parts', 'fill_part', 'specs', 'fill_on_ray', 'fill', 'add_devices', 'add_workers',
-           'settle_devices']
+__all__ = ['TABLES', 'SERVER', 'gpus', 'places', 'apart', 'started', 'last_line', 'shared', 'fill_here', 'run_shard',
+           'with_shard', 'need_alike', 'parts', 'Killed', 'fill_part', 'specs', 'fill_on_ray', 'fill', 'add_devices',
+           'add_workers', 'need_cards', 'settle_devices']
 
 # %% ../../nbs/core/workers.ipynb #3a25ddd8
 def gpus()->list: # names, as CUDA_VISIBLE_DEVICES has them
@@ -61,6 +61,25 @@ def last_line(said # file of what it says
     return lines[-1].removeprefix('hala: ') if lines else 'it said nothing'
 
 # %% ../../nbs/core/workers.ipynb #0cd3b691
+TABLES = {'02': ('pairs', 'human'), '04': ('instructions',)} # of the artifact `text`, whose rows are generated
+
+def shared(p:Plan, stage:str, # as of `started`
+           wanted:int # workers
+          )->int: # 1 to `wanted`
+    "How many workers find a piece of their own: in one of a stage's tables, as soon as it is read far enough."
+    def texts(table, limit): # different ones of each slice
+        for at in slices(table.rows):
+            some = table.read(*at, ['split', 'messages_source']).to_pylist()
+            if stage == '02': some = [r for r in some if r['split'] == 'train'][:limit]; limit -= len(some)
+            yield len({m['content'] for r in some for m in r['messages_source'] or ()})
+    most = 1
+    for name in TABLES[stage]:
+        found, limit = 0, getattr(p.recipe.bilingual, name, 0) or sys.maxsize
+        for n in texts(Table(p.folder('text')/f'{name}.parquet'), limit):
+            if (found := found+len(pieces(n))) >= wanted: return wanted
+        most = max(most, found)
+    return most
+
 def fill_here(p:Plan, stage:str, override:str, # as of `started`
               environments:list # one a worker
              )->None:
@@ -70,7 +89,7 @@ def fill_here(p:Plan, stage:str, override:str, # as of `started`
     try:
         for n, (process, said) in enumerate(running):
             if status := process.wait():
-                print(f'{stage} {STAGES[stage]}: worker {n} {cause(status)}: {last_line(said)}; the others take up its part', flush=True)
+                print(f'{stage} {STAGES[stage]}: worker {n} {cause(status)}: {last_line(said)}; the others take up its piece', flush=True)
     finally:
         for process, _ in running: process.terminate()
     if all(process.returncode == 1 for process, _ in running): raise HalaError(last_line(running[0][1]))
@@ -99,8 +118,6 @@ def with_shard(share:str # 'i/n'
     finally: os.environ.pop('HALA_SHARD') if before is None else os.environ.update(HALA_SHARD=before)
 
 # %% ../../nbs/core/workers.ipynb #ba54f889
-TABLES = {'02': ('pairs', 'human'), '04': ('instructions',)} # of the artifact `text`, whose rows are generated
-
 def need_alike(theirs:float # GPUs of the cluster
               )->None:
     "A HalaError where this node would know answers by another engine or dtype than the workers."
@@ -116,6 +133,9 @@ def parts(p:Plan, # of a size
     def rows(table): return sum(f['rows'] or 0 for f in listed if re.fullmatch(rf'{table}(-\d{{5}})?\.parquet', f['path']))
     return max(1, *(len(slices(rows(t))) for t in TABLES[stage]))
 
+class Killed(HalaError):
+    "A worker died by a signal: elsewhere, or with more memory, its part may be done."
+
 def fill_part(spec:dict # size, runs, name, override, stage, key, part, parts, environment
              )->str: # path of the row store
     "Answer the rows of one part, wherever this runs; what is answered already is not asked again. HalaError where it cannot be done here."
@@ -123,7 +143,7 @@ def fill_part(spec:dict # size, runs, name, override, stage, key, part, parts, e
     p = plan(spec['size'], spec['runs'], spec['name'], spec['override']); [artifact] = p.of(spec['stage'])
     if p.keys[artifact] != spec['key']: raise HalaError(f'this node has another hala: {artifact} would be {p.keys[artifact]}, not {spec["key"]}')
     process, said = started(p, spec['stage'], spec['override'], f"{spec['part']}/{spec['parts']}", {})
-    if status := process.wait(): raise HalaError(f"part {spec['part']} of {artifact} {cause(status)}: {last_line(said)}")
+    if status := process.wait(): raise (Killed if status < 0 else HalaError)(f"part {spec['part']} of {artifact} {cause(status)}: {last_line(said)}")
     return str(p.runs/p.recipe.family/'rows')
 
 # %% ../../nbs/core/workers.ipynb #6ed2a440
@@ -145,7 +165,7 @@ def fill_on_ray(p:Plan, stage:str, override:str, # as of `started`
     try:
         theirs = ray.cluster_resources().get('GPU', 0); need_alike(theirs)
         needs = dict(num_gpus=each) if theirs else dict(num_cpus=1)
-        task = ray.remote(max_retries=3, scheduling_strategy='SPREAD', **needs)(fill_part)
+        task = ray.remote(max_retries=3, retry_exceptions=[Killed], scheduling_strategy='SPREAD', **needs)(fill_part)
         todo = {task.remote(s): s['part'] for s in specs(p, stage, override)}
         n, failed = len(todo), {}
         alive = sum(node['Alive'] for node in ray.nodes())
@@ -169,7 +189,9 @@ def fill(p:Plan, stage:str, override:str # as of `started`
     elsewhere = apart() # settles the engine
     if os.environ.get('HALA_ON') == 'ray': return fill_on_ray(p, stage, override, each)
     there = places(workers, gpus(), each)
-    if len(there) > 1 or elsewhere: fill_here(p, stage, override, there)
+    if (n := shared(p, stage, len(there)) if len(there) > 1 else 1) < len(there):
+        print(f'{stage} {STAGES[stage]}: there is work for {n} of {len(there)} workers', flush=True); there = places(n, gpus(), each)
+    if n > 1 or elsewhere: fill_here(p, stage, override, there)
 
 def add_devices(parser # of a verb
                ): # the same
@@ -187,6 +209,15 @@ def add_workers(parser # of the verb `run`
     parser.add_argument('--on', default='', choices=('', 'ray'), metavar='ray', help='fill 02 and 04 by tasks of the Ray cluster at RAY_ADDRESS')
     return parser
 
+def need_cards(each:int, # GPUs that hold one model together
+               named:str # engine; '': the default
+              )->None:
+    "A HalaError where no engine would spread a model so."
+    if each == 1: return
+    if not gpus(): raise HalaError(f'--tensor-parallel {each}: there is no GPU here')
+    if (name := named or ('vllm' if any(map(has_vllm, pythons())) else 'hf')) != 'vllm':
+        raise HalaError(f'--tensor-parallel {each}: only vLLM spreads a model over GPUs, and the engine is {name}')
+
 def settle_devices(a # parsed arguments
                   )->None:
     "What children and notebooks inherit. HalaError where a number cannot be."
@@ -194,8 +225,10 @@ def settle_devices(a # parsed arguments
         value = getattr(a, name, 0)
         if value < 0: raise HalaError(f'--{name.replace("_", "-")} {value}: a number above 0')
         if value: os.environ[f'HALA_{name.upper()}'] = str(value)
-    if not hasattr(a, 'on'): return # of `translate`, which opens its engine itself
-    if 'openai' == (a.engine or os.environ.get('HALA_ENGINE')): raise HalaError(f'{"--engine" if a.engine else "HALA_ENGINE"} openai: {SERVER}')
-    if a.engine not in ('', 'hf', 'vllm'): raise HalaError(f'--engine {a.engine}: there are hf and vllm')
+    if hasattr(a, 'on'): # not of `translate`, which opens its engine itself
+        if 'openai' == (a.engine or os.environ.get('HALA_ENGINE')): raise HalaError(f'{"--engine" if a.engine else "HALA_ENGINE"} openai: {SERVER}')
+        if a.engine not in ('', 'hf', 'vllm'): raise HalaError(f'--engine {a.engine}: there are hf and vllm')
+    need_cards(int(os.environ.get('HALA_TENSOR_PARALLEL') or 1), 'openai' if getattr(a, 'url', '') else a.engine or os.environ.get('HALA_ENGINE', ''))
+    if not hasattr(a, 'on'): return
     if a.engine: os.environ['HALA_ENGINE'] = a.engine
     if a.on: os.environ['HALA_ON'] = a.on
