@@ -159,7 +159,7 @@ class Site:
         recorded = {p: r for p, r in recorded.items() if not r.get('of', '').startswith('probe ')}    # the tests' family: eight questions say nothing
         runs = [r for r in recorded.values() if {'family', 'size'} <= r.keys()]
         parts = ['# Results', 'Figures of recorded runs, as `make record` wrote them. Shares and chrF++ are of 100, in brackets their 95 % intervals; '
-                 'a mark at 25 stands for chance. Recordings were made on different days, each with the state of the code of its day and on the machine below its '
+                 'a mark at 25 stands for chance. Recordings were made on different days, each with the code of its day and on the machine below its '
                  'tables. Training takes another way on a processor with other vector instructions (AVX2, AVX512), so figures of the same thing may differ '
                  'between two recordings; within one they belong together.']
         for family in dict.fromkeys(r['family'] for r in runs):
@@ -418,6 +418,7 @@ def lines_table(lines, what=''):    # what: its rows are, where they are many an
     what = what or 'rows: ' + html.escape(', '.join(x for x in lines[0] if x))
     head, *rows = [[html.escape(str(x)) if len(str(x)) > 30 else html.escape(str(x)).replace(' ', '\u00a0') for x in line] for line in lines]
     if many := len(head) > 6: head, *rows = [[re.sub('(?<=,)\u00a0|\u00a0(?=\\()', ' ', x) for x in line] for line in (head, *rows)]    # intervals go below
+    if many: head = [x.replace('\u00a0', ' ') for x in head]
     marks = [' class="value"' if n and numeric(column) else '' for n, column in enumerate(zip(*rows, strict=True))]
     def line(cells, name): return f'<tr>{"".join(f"<{name}{mark}>{x}</{name}>" for x, mark in zip(cells, marks, strict=True))}</tr>'
     body, top = ''.join(line(row, 'td') for row in rows), f'<thead>{line(head, "th")}</thead>' if any(head) else ''
