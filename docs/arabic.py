@@ -7,7 +7,8 @@ from lxml import html
 
 LETTERS = r'\u0621-\u064a\u0671-\u06d3\u0750-\u077f\u08a0-\u08ff\ufb50-\ufdff\ufe70-\ufefc'
 # from the first Arabic letter to the last one that no Latin letter, quote or bracket of code separates from it
-RUN = re.compile(rf'[{LETTERS}](?:[^A-Za-z{{}}\[\]<>"\'`,;|=\n\\]*[{LETTERS}\u064b-\u0655؟])?(?:[.!:؟]+(?=\s|$))?')
+RUN = re.compile(rf'[{LETTERS}](?:[^A-Za-z{{}}\[\]<>"\'`,;|=\n\\]*[{LETTERS}\u064b-\u0655؟])?؟*')
+CLOSED = re.compile(rf'{RUN.pattern}(?:[.!:؟]+(?=\s|$))?')    # what is printed is lines of Arabic; in a sentence of other letters the full stop is theirs
 BLOCKS = ('article', 'p', 'li', 'td', 'th', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'dt', 'dd', 'blockquote', 'figcaption')
 LEFT = ('pre', 'code', 'math')    # read from the left also on an Arabic page
 STRING = {'s1', 's2', 's', 'sa', 'si', 'se'}    # what Pygments calls the parts of a string
@@ -21,10 +22,10 @@ def mostly(text):
     return arabic > len(re.findall('[A-Za-z]', text))
 
 
-def spans(text):
+def spans(text, printed=False):    # printed: it stands in an output or in code
     "A text as [what stands before, span, what follows it, span, what follows it...]."
     parts, at = [''], 0
-    for match in RUN.finditer(text):
+    for match in (CLOSED if printed else RUN).finditer(text):
         span = html.Element('span', lang='ar', dir='rtl')
         span.text = match[0]
         parts[-1] += text[at:match.start()]
@@ -68,18 +69,19 @@ def wrap(group):
         (span[-1] if code else span).extend([token for token, _ in part])
 
 
-def walk(element, right=False):    # right: what stands around it runs from right to left already, and needs no more marks
+def walk(element, right=False, printed=False):    # right: what stands around it runs from right to left already, and needs no more marks
     "Every run of Arabic below an element into a span of its own."
     if not isinstance(element.tag, str) or element.tag in LEAVE: return
     if direction := element.get('dir'): right = direction == 'rtl'
+    printed = printed or element.tag == 'pre'
     for child in list(element):
-        walk(child, right)
+        walk(child, right, printed)
         if child.tail and not right and RUN.search(child.tail):
-            parts = spans(child.tail)
+            parts = spans(child.tail, printed)
             child.tail = parts[0] or None
             insert(element, element.index(child) + 1, parts)
     if element.text and not right and RUN.search(element.text):
-        parts = spans(element.text)
+        parts = spans(element.text, printed)
         element.text = parts[0] or None
         insert(element, 0, parts)
 

@@ -69,9 +69,12 @@ def mathml(translator, node):
 
 
 def breakable(page):
-    "A long name in a table may go on below behind each of its parts, and leaves room for its neighbours."
+    """A long name may go on below behind each of its parts, and leaves room for its neighbours in a table. An option stays in one piece, and the comma
+    behind it on its line."""
     def parts(name): return re.sub(r'(?<=[,{=/._])(?=\w)', '<wbr>', name[0])
-    return re.sub(r'<td>.*?</td>', lambda cell: re.sub(r'(?<=<span class="pre">)[^<]{18,}', parts, cell[0]), page, flags=re.S)
+    page = re.sub(r'<span class="pre">(?=-[^<]{1,30}</span>)', '<span class="pre whole">', page)
+    page = re.sub(r'(?<=<span class="pre">)(?!-)[^<]{24,}', lambda name: re.sub('_(?=[^<]{3})', '_<wbr>', name[0]), page)
+    return re.sub(r'<td>.*?</td>', lambda cell: re.sub(r'(?<=<span class="pre">)[^<]{18,}', parts, cell[0].replace('<wbr>', '')), page, flags=re.S)
 
 
 def finish(app, error):

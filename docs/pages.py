@@ -25,6 +25,7 @@ from hala.core.arms import arms_lines
 
 nbs = root/'nbs'
 LONG = 20    # lines; a longer cell is folded
+SHORT = 40    # letters of a line that a telephone shows whole
 LINK = re.compile(r'(\]\()(?![a-z]+:|#)([^)\s]+)(\))')
 TEXTS = {'README.ar.md': 'ar.md', 'CHANGELOG.md': 'changelog.md', 'CONTRIBUTING.md': 'contributing.md', 'README.md': 'index.ipynb'}
 SECTIONS = {'stages': ('Stages', 'Nine notebooks, in the order in which they run. Each explains its stage, holds its code, and is the job itself.'),
@@ -158,7 +159,9 @@ class Site:
         recorded = {p: r for p, r in recorded.items() if not r.get('of', '').startswith('probe ')}    # the tests' family: eight questions say nothing
         runs = [r for r in recorded.values() if {'family', 'size'} <= r.keys()]
         parts = ['# Results', 'Figures of recorded runs, as `make record` wrote them. Shares and chrF++ are of 100, in brackets their 95 % intervals; '
-                 'a mark at 25 stands for chance.']
+                 'a mark at 25 stands for chance. Recordings were made on different days, each with the code of its day and on the machine below its '
+                 'tables. Training takes another way on a processor with other vector instructions (AVX2, AVX512), so figures of the same thing may differ '
+                 'between two recordings; within one they belong together.']
         for family in dict.fromkeys(r['family'] for r in runs):
             own = [r for r in runs if r['family'] == family]
             parts += [f'## {family}', table(own), trainings(own), *(machine(r) for r in own)]
@@ -170,7 +173,8 @@ class Site:
                            'stopped100 is tuned on the corpus of a translator that was stopped after 100 steps.' + earlier(runs, arms.values())]
         for found in arms.values():
             parts += [f'### {found["of"]}: {found["arms"]}', lines_table(arms_lines(found['runs'])), arm_differences(found['comparisons']),
-                      arm_translators(found.get('translations', []))]
+                      arm_translators(found.get('translations', [])),
+                      *([machine(dict(size='Measured on', machines=found['machines']))] if 'machines' in found else [])]
         parts += ['## Side by side', 'What was measured besides, by the programs of `bench/` as a rule: against what people would use otherwise, '
                   'and at sizes that no test has.']
         for path, found in recorded.items():
@@ -224,7 +228,7 @@ def code(cell, said):
     elif said.get('code-fold') == 'true' or text.count('\n') >= (5 if only_imports(text) else LONG): tags.append('hide-input')
     if said.get('output') == 'false': tags.append('remove-output')
     texts = [''.join(o.get('data', {}).get('text/plain') or o.get('text', '')) for o in cell.get('outputs', [])]
-    if any(texts) and not any(map(aligned, texts)): tags.append('wrap-output')
+    if any(texts) and not any(map(wide, texts)): tags.append('wrap-output')
     names, length = re.findall(r'^(?:def|class) (\w+)', text, re.M), text.count('\n') + 1
     what = (', '.join(names) if len(names) < 5 else f'{names[0]} to {names[-1]}') or ('imports' if only_imports(text) else 'code')
     what += f' ({length} lines)'
@@ -239,6 +243,11 @@ def code(cell, said):
 def aligned(text):
     "Whether letters of a text stand below each other: it has columns."
     return sum(bool(re.search(r'\S {2,}\S', line)) for line in text.splitlines()) > 1
+
+
+def wide(text):
+    "Whether an output has columns that would fall apart on a narrow screen; those of a short table stay."
+    return aligned(text) and max(len(line) for line in text.splitlines() if re.search(r'\S {2,}\S', line)) > SHORT
 
 
 NUMBER = re.compile(r'(< )?[-+−]?\d[\d,]*\.?\d*(e[-+]?\d+)?( %)?( \(.*\))?|nan|yes|no|[·-]|')
@@ -409,6 +418,7 @@ def lines_table(lines, what=''):    # what: its rows are, where they are many an
     what = what or 'rows: ' + html.escape(', '.join(x for x in lines[0] if x))
     head, *rows = [[html.escape(str(x)) if len(str(x)) > 30 else html.escape(str(x)).replace(' ', '\u00a0') for x in line] for line in lines]
     if many := len(head) > 6: head, *rows = [[re.sub('(?<=,)\u00a0|\u00a0(?=\\()', ' ', x) for x in line] for line in (head, *rows)]    # intervals go below
+    if many: head = [x.replace('\u00a0', ' ') for x in head]
     marks = [' class="value"' if n and numeric(column) else '' for n, column in enumerate(zip(*rows, strict=True))]
     def line(cells, name): return f'<tr>{"".join(f"<{name}{mark}>{x}</{name}>" for x, mark in zip(cells, marks, strict=True))}</tr>'
     body, top = ''.join(line(row, 'td') for row in rows), f'<thead>{line(head, "th")}</thead>' if any(head) else ''
@@ -428,8 +438,9 @@ def earlier(runs, arms):
     told = [f'{100*share:.1f} % of the questions on S in {of}, not {100*now[of]["tuned_ar_acc"]:.1f} %' for of, share in then.items()
             if abs(share - now[of]['tuned_ar_acc']) > 1e-4]
     if not told: return ''
-    before = ' Arms were recorded before the runs above ([changelog](changelog.md)), with the pairs and checks of an earlier 02'
-    return f'{before}: main, of the first seed, had {"; ".join(told)}.'
+    before = (' Arms were recorded before the runs above ([changelog](changelog.md)), with an earlier state of the code, and on another processor where the '
+              'lines below the tables say so: there training goes another way from its first steps, that of the bases too')
+    return f'{before}. Main, of the first seed, had {"; ".join(told)}.'
 
 
 def arm_translators(found):
@@ -478,6 +489,7 @@ TITLES = {    # file of docs/results -> its heading
     'judge': 'Judges and checks on errors that were planted', 'metrics': 'The paired bootstrap beside that of sacrebleu', 'plan': 'A plan beside its run',
     'plan-reference': 'The run that plans start from', 'teacher': 'The teacher beside its translator',
     'translator': 'Spans in a translation, and what hala translate costs'}
+WIDE = 8    # things side by side on a desk; more stand below each other
 VERSIONS = {'python', 'numpy', 'sacrebleu', 'threads'}    # they stand in the file, for who measures again
 
 
@@ -540,12 +552,14 @@ def side_by_side(tables, title):
         return [block for k, v in tables.items() for block in measured(v, f'{title} · {k}' if title else k)]
     keys = list(dict.fromkeys(k for v in tables.values() for k in v))
     lines = [['', *tables], *([k, *(said(v.get(k)) for v in tables.values())] for k in keys)]
-    if len(keys) < len(tables) or max(map(len, tables)) > 30: lines = [list(line) for line in zip(*lines, strict=True)]
+    if len(keys) < len(tables) or max(map(len, tables)) > 30 or len(tables) > WIDE: lines = [list(line) for line in zip(*lines, strict=True)]
     return [*([f'**{html.escape(title)}**'] if title else []), lines_table(lines)]
 
 
 def machine(run):
-    where = '; '.join(f'{m["cpu"]}, {m["cores"]} cores, {m["memory_gib"]} GiB' + ''.join(f', {g}' for g in m.get('gpus', [])) for m in run.get('machines', []))
+    "On what something was recorded. What was recorded before the vector instructions were noted says so: its figures need not be those of another recording."
+    where = '; '.join(f'{m["cpu"]}, {m.get("simd") or "vector instructions not noted"}, {m["cores"]} cores, {m["memory_gib"]} GiB'
+                      + ''.join(f', {g}' for g in m.get('gpus', [])) for m in run.get('machines', []))
     return f'*{run["size"]}: {where}.*'
 
 

@@ -14,6 +14,8 @@ CALLOUT = re.compile(r'^:::+ *\{\.callout-(note|tip|warning|important|caution)[^
 LINK = re.compile(r'(\]\(|(?:src|href)=")(?![a-z]+:|/|#)([^)"\s]+)')
 CODE = re.compile(r'(^```.*?^```|`[^`\n]*`)', re.M | re.S)
 COLAB = 'https://colab.research.google.com/github/'
+ADDRESS = 'CONTRIBUTING.md#a-public-address'    # where a badge leads as long as there is none
+BADGE = re.compile(r'(\[!\[[^]]*\]\([^)\s]*colab\.svg\)\])\([^)\s]*\)')
 
 
 def directives(cell):
@@ -33,19 +35,19 @@ def tight(text):
 
 
 def colab(notebook, address=None):
-    "Where Colab opens a notebook. Without an address in settings.ini it asks the reader for the repository."
+    "Where Colab opens a notebook; empty without an address in settings.ini."
     if address is None:
         settings = ConfigParser(interpolation=None)
         settings.read(root/'settings.ini', encoding='utf-8')
         address = settings['DEFAULT']['git_url']
     repository = re.fullmatch(r'https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?/?', address) if address else None
     if address and not repository: sys.exit(f'settings.ini: git_url {address!r} is not of the kind https://github.com/OWNER/NAME; Colab opens no other')
-    return f'{COLAB}{repository[1]}/blob/main/nbs/{notebook}' if repository else COLAB
+    return f'{COLAB}{repository[1]}/blob/main/nbs/{notebook}' if repository else ''
 
 
-def badges(text, notebook):
-    "A notebook's text with its badge leading where `colab` says."
-    return re.sub(rf'\]\({re.escape(COLAB)}[^)\s]*\)', f']({colab(notebook)})', text)
+def badges(text, notebook, above='../'):    # above: from the text to the root of the repository
+    "A text with its badge leading where `colab` says, or to what has to be done first: an empty list of somebody's repositories helps nobody."
+    return BADGE.sub(lambda badge: f'{badge[1]}({colab(notebook) or above + ADDRESS})', text)
 
 
 def markdown(text):
@@ -134,7 +136,7 @@ def generated():
         yield path, badges(path.read_text(encoding='utf-8'), name), 'settings.ini'
     yield root/'README.md', readme(root/'nbs/index.ipynb'), 'nbs/index.ipynb'
     front = root/'README.ar.md'
-    yield front, badges(arabic(front.read_text(encoding='utf-8')), 'index.ipynb'), 'docs/results and settings.ini'
+    yield front, badges(arabic(front.read_text(encoding='utf-8')), 'index.ipynb', ''), 'docs/results and settings.ini'
 
 
 def main():

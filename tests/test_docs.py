@@ -201,7 +201,7 @@ def test_the_results_page_reads_by_itself(pages, site):
     assert folded and not [s for s in folded if re.fullmatch(r'\d+ rows', s)]
     arms, run = (json.loads((ROOT/f'docs/results/{name}.json').read_text(encoding='utf-8')) for name in ('arms-tiny-1M', 'tiny-1M'))
     main = next(r for r in arms['runs'] if r['arm'] == 'main')['S']['value']
-    assert ('an earlier 02' in text) == (abs(main - run['tuned_ar_acc']) > 1e-4)
+    assert ('Arms were recorded before' in text) == (abs(main - run['tuned_ar_acc']) > 1e-4)
 
 
 def test_numbers_end_and_words_begin_below_each_other(pages, site):
@@ -255,6 +255,28 @@ def test_a_string_of_code_runs_from_right_to_left_as_a_whole():
     marked = html.document_fromstring(mark(f'<body><pre>({english}, {tokens}, 1)</pre></body>'))
     assert [s.text_content() for s in marked.xpath('//pre/span[@dir="rtl"]')] == ["'ما عملة {a}؟'"]
     assert marked.xpath('//pre')[0].text_content() == "('What is this?', 'ما عملة {a}؟', 1)", 'what is copied is the code'
+
+
+def test_a_full_stop_belongs_to_the_sentence_it_ends():
+    "Behind an Arabic word in an English sentence it stands outside; in an output each line is a sentence of its own, and a question mark is Arabic."
+    from arabic import mark
+    marked = html.document_fromstring(mark('<body><p>The key says ت. Another says ما هذا؟ too</p><pre>en\nتعمل أختي.\n</pre></body>'))
+    assert [s.text for s in marked.xpath('//span')] == ['ت', 'ما هذا؟', 'تعمل أختي.']
+
+
+def test_no_code_begins_with_a_typographic_dash(pages):
+    "An option that was copied from the page is one."
+    assert not {(page.name, t[:40]) for page, root in pages.items() for code in root.xpath('//code') if (t := code.text_content()).startswith(('–', '—'))}
+    assert any(c.text_content().startswith('--processes') for p, root in pages.items() if p.name == 'ar.html' for c in root.xpath('//code'))
+
+
+def test_each_recording_tells_its_vector_instructions(pages, site):
+    from pages import machine
+    old = dict(cpu='x', cores=2, memory_gib=24)
+    assert 'vector instructions not noted' in machine(dict(size='a', machines=[old])) and 'AVX2' in machine(dict(size='a', machines=[old | dict(simd='AVX2')]))
+    text, recorded = pages[site/'results.html'].text_content(), [json.loads(p.read_text(encoding='utf-8')) for p in (ROOT/'docs/results').glob('*.json')]
+    for r in recorded:
+        for m in r.get('machines', []): assert (m.get('simd') or 'vector instructions not noted') in text
 
 
 def test_code_within_an_arabic_string_runs_from_left_to_right():
@@ -386,7 +408,8 @@ def test_a_long_name_leaves_room_for_its_neighbours(site, pages):
 
 @needs_chromium
 def test_a_line_of_an_output_goes_on_below_and_a_table_of_letters_does_not(site):
-    from pages import aligned
+    from pages import aligned, wide
+    assert wide('a    b\n1    2' + ' '*50 + '3') and not wide('a line\nin       2\nkept     1')
     assert aligned('a    b\n1    2') and not aligned('chrf 86 against 86.19\n  yes') and not aligned("Counter({'a':  1})")
     with browser.served(site) as address, browser.Browser() as b:
         b.size(1280)
@@ -412,7 +435,7 @@ def test_an_option_stays_in_one_piece(site, pages, width):
     with browser.served(site) as address, browser.Browser() as b:
         b.size(width)
         for page in pages:
-            if not re.search('<span class="pre">-', page.read_text(encoding='utf-8')): continue
+            if not re.search('<span class="pre[^"]*">-', page.read_text(encoding='utf-8')): continue
             b.open(f'{address}/{page.relative_to(site).as_posix()}')
             assert not b.evaluate("""[...document.querySelectorAll('article :is(p, li) code:not(td *) span.pre')].filter(e => {
                 if (!e.textContent.startsWith('-') || e.textContent.length > 40 || !e.checkVisibility()) return false;
@@ -486,11 +509,14 @@ def test_citation():
 
 
 def test_colab_badges_lead_where_the_settings_say():
-    from readme import COLAB, badges, colab
+    from readme import ADDRESS, COLAB, badges, colab
     for name in ('index', '05_sft'):
         text = (ROOT/f'nbs/{name}.ipynb').read_text(encoding='utf-8')
-        assert '[![Open in Colab](colab.svg)](https://colab.research.google.com/' in text and badges(text, f'{name}.ipynb') == text, name
-    assert colab('05_sft.ipynb', '') == COLAB
+        where = colab(f'{name}.ipynb') or f'../{ADDRESS}'
+        assert f'[![Open in Colab](colab.svg)]({where})' in text and badges(text, f'{name}.ipynb') == text, name
+        assert '](https://colab.research.google.com/github/)' not in text, 'an empty list of repositories'
+    assert colab('05_sft.ipynb', '') == ''
+    assert ADDRESS.partition('#')[2] == 'a-public-address' and '## A public address' in (ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8')
     assert colab('05_sft.ipynb', 'https://github.com/o/hala.git') == f'{COLAB}o/hala/blob/main/nbs/05_sft.ipynb'
     with pytest.raises(SystemExit, match='is not of the kind'): colab('index.ipynb', 'https://example.org/hala')
 

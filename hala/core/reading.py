@@ -7,6 +7,7 @@ from __future__ import annotations
 import html, json, random, re
 from collections import Counter
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 from weakref import finalize
@@ -18,8 +19,8 @@ from .text import ask, chat, spans_of
 
 # %% auto #0
 __all__ = ['WHOLE', 'ALONE', 'WORD', 'SIGNS', 'JOINED', 'GUESS', 'OFTEN', 'SELDOM', 'SHORT', 'LEARNED', 'direction', 'isolated',
-           'cell', 'Texts', 'Read', 'words', 'texts_with', 'outside', 'read_words', 'Rows', 'Reading', 'known_words',
-           'answers', 'listed', 'translate', 'ask_model', 'open_run']
+           'cell', 'Texts', 'Read', 'words', 'texts_with', 'language', 'reason', 'outside', 'Learned', 'read_words',
+           'learned', 'Rows', 'Reading', 'known_words', 'answers', 'listed', 'translate', 'ask_model', 'open_run']
 
 # %% ../../nbs/core/reading.ipynb #7e875c89
 WHOLE, ALONE = 10, 12 # letters of a word that a narrow screen does not break: in a text, and where it is all that a cell holds, as a reason
@@ -76,6 +77,9 @@ class Read(NamedTuple):
     "What a model has read."
     counts: Counter # word -> texts that hold it
     texts: int # in all
+    pairs: frozenset = frozenset() # of neighbouring words; empty where its base was trained elsewhere, on nobody knows what
+    new: float = 1. # more than this share of unread pairs: outside
+    takes: str = '' # the language it is asked in, 'English' or 'Arabic'; empty: both
 
 def words(text:str # any
          )->list: # in order
@@ -88,31 +92,67 @@ def texts_with(word:str, # as `words` gives it
     "In how many texts a model has read a word, by itself or behind a joined letter."
     return known.counts[word] or (known.counts[word[1:]] if word[0] in JOINED else 0)
 
+def language(text:str # any
+            )->str: # 'Arabic', 'English' for other letters, '' without any
+    "In which letters most of a text is written."
+    letters = [bool(ARABIC.match(c)) for c in text if c.isalpha()]
+    return ('Arabic' if 2*sum(letters) > len(letters) else 'English') if letters else ''
+
+# %% ../../nbs/core/reading.ipynb #c81f5e07
+def reason(text:str, # a question
+           known:Read # by the model
+          )->tuple: # (what the reader should know, whether the answer is a guess)
+    "What can be said of a text from the words that a model has read, and from their neighbours."
+    if known.takes and language(text) not in ('', known.takes): return f'this model is asked in {known.takes}', True
+    found, names = {w: texts_with(w, known) for w in words(text)}, {m[0].casefold() for m in WORD.finditer(text) if m.start() and m[0][0].isupper()}
+    if not found: return 'there is no word in it', bool(known.pairs)
+    new, named = [w for w, n in found.items() if not n], any(found.get(w) and len(w) >= SHORT for w in names)
+    held = named or any(len(w) >= SHORT and OFTEN <= n <= SELDOM*known.texts for w, n in found.items())
+    beside = list(pairwise(words(text)))
+    strange = [] if named or not known.pairs else [p for p in beside if p not in known.pairs]
+    occur = 'occurs' if len(new) == 1 else 'occur'
+    if new: said = f'{len(new)} of {len(found)} words {occur} in no text that this model learned from here ({", ".join(new[:5])})'
+    elif len(strange) > known.new*len(beside): said = f'{len(strange)} of {len(beside)} pairs of neighbouring words were never read by this model'
+    else: said = 'no word of it says what it is about' if known.pairs and not held else ''
+    return said, bool(said) and (not held or len(new) > GUESS*len(found) or len(strange) > known.new*len(beside))
+
 def outside(text:str, # a question
             known:Read # by the model
-           )->str|None: # None: every word was read
+           )->str|None: # None: nothing speaks against it
     "What the reader should know before believing the answer."
-    found = {w: texts_with(w, known) for w in words(text)}
-    new = [w for w, n in found.items() if not n]
-    if not new: return None
-    names = {m[0].casefold() for m in WORD.finditer(text) if m.start() and m[0][0].isupper()}
-    held = any(len(w) >= SHORT and n and (w in names or OFTEN <= n <= SELDOM*known.texts) for w, n in found.items())
-    said = f'{len(new)} of {len(found)} words occur in no text that this model learned from here ({", ".join(new[:5])})'
-    return said if held and len(new) <= GUESS*len(found) else f'{said}: this is outside what it knows, and the answer is a guess'
+    said, guess = reason(text, known)
+    return f'{said}: this is outside what it knows, and the answer is a guess' if guess else said or None
 
 # %% ../../nbs/core/reading.ipynb #433ce40a
-LEARNED = {'03_translator': (('02_bilingual', 'pairs'), ('text', 'documents')), '06_merge': (('04_corpus', 'corpus'), ('text', 'documents'))}
+class Learned(NamedTuple):
+    "Where the reading of a model is found, and what it is asked."
+    tables: tuple # (artifact, table)
+    columns: tuple # of these, what it reads
+    takes: str # 'English' or 'Arabic'
+    new: float # more than this share of unread pairs of words: outside
 
-def read_words(tables:list # paths
+LEARNED = {'03_translator': Learned((('02_bilingual', 'pairs'), ('text', 'documents')), ('messages_source',), 'English', 1/3),
+           '06_merge': Learned((('04_corpus', 'corpus'), ('text', 'documents')), ('messages_source', 'messages'), 'Arabic', .9)}
+
+def read_words(texts, # iterable of str
+               pairs:bool=True # of neighbouring words too
               )->Read:
-    "Every word of the training rows of some tables, both sides."
-    found, texts = Counter(), 0
+    "Every word of some texts."
+    counts, seen, read = Counter(), set(), 0
+    for text in texts:
+        counts.update(set(found := words(text)))
+        if pairs: seen.update(pairwise(found))
+        read += 1
+    return Read(counts, read, frozenset(seen))
+
+def learned(tables:list, # paths
+            columns:tuple # of them
+           ): # yields texts
+    "The training rows of some tables, text by text."
     for table in map(Table, tables):
         for start in range(0, table.rows, 20_000):
-            for r in table.read(start, min(start+20_000, table.rows), ['split', 'messages_source', 'messages']).to_pylist():
-                if r['split'] != 'train': continue
-                for m in (*(r['messages_source'] or ()), *(r['messages'] or ())): found.update(set(words(m['content'] or ''))); texts += 1
-    return Read(found, texts)
+            for r in table.read(start, min(start+20_000, table.rows), ['split', *columns]).to_pylist():
+                if r['split'] == 'train': yield from (m['content'] or '' for c in columns for m in r[c] or ())
 
 # %% ../../nbs/core/reading.ipynb #a1550a67
 class Rows:
@@ -162,9 +202,11 @@ def known_words(self:Reading, # a run
                )->Read:
     "What a model has read, counted once."
     if artifact not in self.words:
-        # a tuned published base has no documents here
-        there = [(a, t) for a, t in LEARNED[artifact] if a != 'text' or self.plan.recipe.sources.documents]
-        self.words[artifact] = read_words([self.folder(a)/f'{t}.parquet' for a, t in there])
+        of, here = LEARNED[artifact], bool(self.plan.recipe.sources.documents) # a tuned published base has no documents here
+        tables = [self.folder(a)/f'{t}.parquet' for a, t in of.tables if here or a != 'text']
+        read = read_words(learned(tables, of.columns), here)
+        # a published base may have kept its English
+        self.words[artifact] = read._replace(new=of.new, takes=of.takes if here or of.takes == 'English' else '')
     return self.words[artifact]
 
 def answers(self:Reading, # a run

@@ -135,7 +135,7 @@ body { margin: 0; height: 100vh; height: 100dvh; display: flex; flex-direction: 
 header { padding: .6rem .8rem; border-bottom: 1px solid var(--line) }
 header > div { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: baseline }
 h1 { font-size: 1rem; margin: 0; overflow-wrap: anywhere } #count { margin: 0; color: var(--soft); flex: 1 }
-#filters { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.2rem, 1fr)); gap: .35rem; margin-top: .5rem }
+#filters { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.4rem, 1fr)); gap: .35rem; margin-top: .5rem }
 input, select, button, textarea { font: inherit; color: inherit; background: var(--paper); border: 1px solid var(--line); border-radius: .3rem;
   padding: .2rem .4rem; min-width: 0 }
 button { cursor: pointer } :focus-visible { outline: 2px solid var(--fixed); outline-offset: -1px }
@@ -146,6 +146,7 @@ LAYOUT = '''
   overflow: hidden; border-bottom: 1px solid var(--line); cursor: default } .row[aria-selected=true] { background: var(--pick) }
 #list:focus-visible { outline: none } #list:focus-visible .row[aria-selected=true] { box-shadow: inset 3px 0 var(--fixed), inset -3px 0 var(--fixed) }
 .row > div { overflow: hidden; overflow-wrap: anywhere; max-height: 2.9em } .row > .several { white-space: pre; text-overflow: ellipsis }
+.row > .text:not(.several) { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; line-clamp: 2 }
 .number { color: var(--soft); font-variant-numeric: tabular-nums }
 .arabic { font-family: var(--arabic); font-size: 1.08em } [dir] { text-align: start; unicode-bidi: isolate }
 .good { color: var(--good) } .bad { color: var(--bad) } .fixed { color: var(--fixed) } .rejected { color: var(--reason) } .tags { font-size: .85em }
@@ -160,6 +161,7 @@ kbd { font: inherit; font-weight: 600; color: var(--ink) }
 @media (max-width: 700px) { header > div { gap: .3rem .6rem } h1 { flex: 1 } #count { flex-basis: 100%; order: 1 } #more { display: inline }
   #filters:not(.open) > :not(#q) { display: none } #filters:not(.open) > #q { grid-column: 1/-1 }
   .row { grid-template-columns: 1fr auto } .row > .text { grid-column: 1/-1; max-height: 1.45em }
+  .row > .text:not(.several) { -webkit-line-clamp: 1; line-clamp: 1 }
   .row .tags { grid-row: 1; grid-column: 2; white-space: nowrap } .row .tags > div { display: inline; margin-inline-start: .6em }
   .turn { grid-template-columns: 1fr } #filters { grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr)) } footer { display: none } }
 '''
