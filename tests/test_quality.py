@@ -7,31 +7,9 @@ from conftest import ROOT
 from fastcore.test import test_eq as same
 
 from hala.bilingual import LABEL
-<<<<<<< HEAD
+from hala.core.numbers import wrong_numbers
 from hala.core.overlap import apart, contaminated, contaminated_rows, leaders, near_duplicates, repeated, sketch, word_hashes
 from hala.core.quality import CHECKS, MOST, ORDINARY, REQUEST, SILENT, doubt, failed, measure, pair
-=======
-from hala.core.numbers import wrong_numbers
-from hala.core.quality import (
-    CHECKS,
-    MOST,
-    ORDINARY,
-    REQUEST,
-    SILENT,
-    apart,
-    contaminated,
-    contaminated_rows,
-    doubt,
-    failed,
-    leaders,
-    measure,
-    near_duplicates,
-    pair,
-    repeated,
-    sketch,
-    word_hashes,
-)
->>>>>>> spans
 from hala.core.text import content, row
 from hala.core.world import catalogs, human, questions, reference
 

@@ -159,7 +159,8 @@ def csv_record(path:Path, columns:list, # file; names
     if HALF.search(raw): reason, exactly = 'not UTF-8', 'save the file as UTF-8'
     elif cells: record, line, reason, exactly = dict(zip(columns, cells)), last, 'too many cells', ', '.join(map(repr, cells[len(columns):]))
     raw = cells[len(columns):] if record else raw.encode(errors='surrogateescape').decode(errors='backslashreplace')
-    return Record(record | dict(file=path.name, line=line, raw=raw), reason=reason, message=f'{path}, line {line}: {reason} ({exactly}); mend or delete the line')
+    message = f'{path}, line {line}: {reason} ({exactly}); mend or delete the line'
+    return Record(record | dict(file=path.name, line=line, raw=raw), reason=reason, message=message)
 
 
 # %% ../../nbs/core/tables.ipynb #5b7d1c18
