@@ -141,16 +141,6 @@ def spelt(text:str # lower case, folded
     return {plain(v) for v in found} | {v for _, v in scaled(text)} | named | {f'{v}s' for v, w in TENS.items() if f'{w}ينات' in text or f'{w}ينيات' in text}
 
 # %% ../../nbs/core/numbers.ipynb #e05b7a96
-MINUS = re.compile(rf'(?<!\d )(?<![^\s(:=])[-−]({NUMBER.pattern})')
-DASHED = re.compile(rf'[-−–]\s?({NUMBER.pattern})|(?<!\d)(?<!\d[.,٫٬])({NUMBER.pattern})\s?[-−–]')
-BELOW = re.compile(r'minus|negative|below|sub-?zero|سالب|ناقص|تحت|دون|اقل')
-DATE = re.compile(r'(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?!\d)')
-RATIO = re.compile(r'(?<![\d:.,])(\d+):(\d+)(?![\d:])')
-ORDERED = ((re.compile(rf'\b(?:from|between) ({NUMBER.pattern})\D{{0,15}}? (?:to|and) ({NUMBER.pattern})'),
-           re.compile(rf'(?<!\w)(?:من|بين) ({NUMBER.pattern})\D{{0,15}}? (?:(?:الي|حتي) |و)({NUMBER.pattern})')), (DATE, DATE), (RATIO, RATIO))
-PERCENT, SHARED = re.compile(r'\d\s?[%٪]|[%٪]\s?\d'), re.compile(
-    r'[%٪]|مئ|مائ|ميه|نسب|percent|per cent|pct|share|proportion|(?<!\w)[وبل]?(?:ال)?(?:نصف|ربع|ارباع)(?!\w)|half|quarter')
-
 def numbers(text:str # any
            )->Counter: # of values, as text
     "The numbers of a text."
@@ -164,6 +154,17 @@ def unsaid(some:Counter, # values that the other text has not in digits
     mine, said = defaultdict(set), spelt(other) | set(numbers(other))
     for v, value in scaled(one): mine[v].add(value)
     return sum(n for v, n in some.items() if v not in said and not mine[v] & said and not (v == '2' and dual(one, other)))
+
+# %% ../../nbs/core/numbers.ipynb #e05b7a9c
+MINUS = re.compile(rf'(?<!\d )(?<![^\s(:=])[-−]({NUMBER.pattern})')
+DASHED = re.compile(rf'[-−–]\s?({NUMBER.pattern})|(?<!\d)(?<!\d[.,٫٬])({NUMBER.pattern})\s?[-−–]')
+BELOW = re.compile(r'minus|negative|below|sub-?zero|سالب|ناقص|تحت|دون|اقل')
+DATE = re.compile(r'(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?!\d)')
+RATIO = re.compile(r'(?<![\d:.,])(\d+):(\d+)(?![\d:])')
+ORDERED = ((re.compile(rf'\b(?:from|between) ({NUMBER.pattern})\D{{0,15}}? (?:to|and) ({NUMBER.pattern})'),
+           re.compile(rf'(?<!\w)(?:من|بين) ({NUMBER.pattern})\D{{0,15}}? (?:(?:الي|حتي) |و)({NUMBER.pattern})')), (DATE, DATE), (RATIO, RATIO))
+PERCENT, SHARED = re.compile(r'\d\s?[%٪]|[%٪]\s?\d'), re.compile(
+    r'[%٪]|مئ|مائ|ميه|نسب|percent|per cent|pct|share|proportion|(?<!\w)[وبل]?(?:ال)?(?:نصف|ربع|ارباع)(?!\w)|half|quarter')
 
 def unsigned(one:str, other:str # texts, folded
             )->int: # negative numbers of the first that have no sign at all in the second
@@ -247,7 +248,7 @@ def wrong_numbers(source:str, target:str # texts without spans
     "Numbers that one side has and the other has neither as digits nor in words; what is lost or changed around them."
     a, b = numbers(source), numbers(target)
     if not (a or b): return 0
-    if a == b and a.total() == 1 and not PECULIAR.search(both := source+target): # the most
+    if a == b and a.total() == 1 and not PECULIAR.search(both := f'{source}\n{target}'): # the most
         kinds = {UNITS.get(w) for w in map(folded, BEHIND.findall(both)) if w in COMPARED} # None: a scale
         return compared(folded(source), folded(target)) if None in kinds or len(kinds) > 1 else 0
     one, other = folded(source), folded(target)
