@@ -51,7 +51,7 @@ def test_tuning_on_an_adopted_corpus_and_base(runs, model, tmp_path, capsys):
     made = plan('probe', runs, override='sft.max_steps=2')
     assert made.made('05_sft') and manifest(made.folder('05_sft'))['inputs']['corpus'] == p.keys['04_corpus']
     cli.main(['status', '--size', 'probe', '--runs', runs, '--trace', '05_sft'])
-    assert f"400 of 400 rows  'adopted, not made here: …/{tmp_path.name[:20]}" in capsys.readouterr().out
+    assert f"400 of 400 rows 'adopted, not made here: …/{tmp_path.name[:20]}" in capsys.readouterr().out
     [told] = sources_behind([there])
     assert told == dict(name=f'…/{tmp_path.name}/corpus.jsonl', revision=None, licence='unknown', rows=400)
 

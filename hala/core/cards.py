@@ -198,11 +198,11 @@ LIMITS['data'] = (
      'مستوى لغوي مكتوب واحد: يكاد يخلو من اللهجات، وقليل منه قيل بالعربية أصلًا.'])
 
 LIMITS['adopted'] = (
-    ['It was adopted, or made from something that was: not all of it was made here, and what was adopted was not checked here. Its own card says more.',
+    ['Adopted, or made from what was: not all of it was made here, and what was adopted was not checked here. Its own card, where it has one, says more.',
      'It can be wrong in a confident voice. Check what matters.',
      'Nothing harmful was looked for or taken out here, and the biases of its sources remain.',
      'Not for medical, legal or religious advice, nor for any decision that somebody depends on.'],
-    ['أُخذ جاهزًا أو صُنع مما أُخذ جاهزًا: لم يُصنع كلّه هنا، وما أُخذ جاهزًا لم يُفحص هنا؛ وفي بطاقته الأصلية مزيد.',
+    ['أُخذ جاهزًا أو صُنع مما أُخذ جاهزًا: لم يُصنع كلّه هنا، وما أُخذ جاهزًا لم يُفحص هنا؛ وفي بطاقته الأصلية، إن وُجدت، مزيد.',
      'قد يقول الخطأ بنبرة الواثق؛ تحقّق من كل ما يهمّ.',
      'لم يُبحث هنا عن محتوى ضارّ ولم يُحذف، وتبقى فيه تحيّزات مصادره.',
      'لا يصلح للمشورة الطبية أو القانونية أو الدينية، ولا لأي قرار يعتمد عليه أحد.'])
