@@ -317,7 +317,8 @@ def do_translate(a # parsed arguments
     p, keep, policy, questions = plan(a.size, a.runs), read_terms(a.keep), read_policy(a.policy, shape.columns), read_questions(a.benchmarks)
     most, (name, model) = thresholds(p.recipe.corpus.most, a.allow), engine_of(a, p)
     how = tuple(mine or own for mine, own in zip((a.prompt, a.max_tokens), asked_as(model, bool(a.model), p.recipe.translator)))
-    print(f'{len(records)} record{"s"*(len(records) != 1)}, {shape.name}: {", ".join(shape.columns)}; translator {getattr(model, "model", model)}, engine {name}, prompt {how[0]!r}')
+    print(f'{len(records)} record{"s"*(len(records) != 1)}, {shape.name}: {", ".join(shape.columns)}; '
+          f'translator {getattr(model, "model", model)}, engine {name}, prompt {how[0]!r}')
     if alone := left_alone(records, shape): print(f'not translated: {", ".join(alone)} (--columns names what is)')
     if a.plan: return print(plan_lines(records, shape, measured(records, shape, name, model, *how, keep, p.runs/p.recipe.family/'rows', policy), a.price))
     with kept_engine(p.runs/p.recipe.family/'rows', name, model) as e:
