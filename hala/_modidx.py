@@ -726,6 +726,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'hala.core.store.share_out': ('core/store.html#share_out', 'hala/core/store.py'),
                                  'hala.core.store.slices': ('core/store.html#slices', 'hala/core/store.py'),
                                  'hala.core.store.sound': ('core/store.html#sound', 'hala/core/store.py'),
+                                 'hala.core.store.spelling': ('core/store.html#spelling', 'hala/core/store.py'),
                                  'hala.core.store.spelt': ('core/store.html#spelt', 'hala/core/store.py'),
                                  'hala.core.store.statements': ('core/store.html#statements', 'hala/core/store.py'),
                                  'hala.core.store.stored_dtype': ('core/store.html#stored_dtype', 'hala/core/store.py'),

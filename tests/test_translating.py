@@ -262,3 +262,13 @@ def test_what_a_plan_was_answered_is_not_paid_twice(tmp_path, monkeypatch, capsy
         assert len(s.answered) == n == 32 and capsys.readouterr().out.splitlines()[-1].split() == [*first[:-2], '-', first[-1]]
         main([*words[:2], str(tmp_path/'out.jsonl'), *words[2:]])
         assert sorted(t.rsplit('\n\n', 1)[1] for t in s.answered) == sorted(texts)
+
+
+def test_another_threshold_for_one_command(tmp_path, capsys):
+    poem = tmp_path/'poem.jsonl'
+    poem.write_text(json.dumps(dict(en='Stand, you two, and let us weep', ar='قِفَا نَبْكِ'), ensure_ascii=False), encoding='utf-8')
+    main(['check', str(poem)])
+    assert 'rejected: diacritics        1' in capsys.readouterr().out
+    main(['check', str(poem), '--allow', 'diacritics=1'])
+    assert 'kept        1' in capsys.readouterr().out
+    assert '--allow vowels=1: write CHECK=N, with one of empty, truncated' in refused('check', poem, '--allow', 'vowels=1')

@@ -18,7 +18,7 @@ from transformers import AutoConfig, GenerationConfig
 from transformers.utils import logging
 from .recipe import HalaError
 from .server import Endpoint, Openai, Output, endpoint
-from .store import Answers, Held, Table, key_of, once, part_name, path_code, pieces, row_key, share_out, slices, stored_dtype, weights
+from .store import BATCH, Answers, Held, Table, key_of, once, part_name, path_code, pieces, row_key, share_out, slices, stored_dtype, weights
 from .tables import Shape, translate_records
 from .text import ask, chat, translate_texts, worst
 
@@ -126,7 +126,7 @@ def padded(rows:list, # lists of token ids
 class Hf:
     "transformers, on whatever device is there."
     def __init__(self, model:Path # folder
-                ): self.model, self.tokenizer = load(model); self.rows = 128 # of a batch at most
+                ): self.model, self.tokenizer = load(model); self.rows = BATCH # at most
     def encode(self, prompts:list # of messages or texts
               )->list: # token ids of each
         "Prompts as the model reads them."

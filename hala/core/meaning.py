@@ -15,8 +15,8 @@ __all__ = ['DENIES', 'IDIOM', 'DENIED', 'negation_lost', 'countries', 'country_e
 # %% ../../nbs/core/meaning.ipynb #6e4a1006
 DENIES = re.compile(r"(?<!-)\b(?:not|cannot|never|nothing|nobody|none|neither|nor|without"
                     r"|no(?!\.\s?\d|\. of\b| (?:longer|more|doubt|matter|wonder|less)\b))\b|n['’]t\b", re.I)
-IDIOM = re.compile(r"\b(?:or not\b|without (?:further ado|delay)|(?:can not|cannot|can['’]t) wait|not (?:at all|only|until)\b|(?:don['’]t|do not) hesitate"
-                   r"|no problem|no (?:one|body) (?:else )?but|none other than)|, ?\w+n['’]t \w+ ?\?", re.I)
+IDIOM = re.compile(r"\b(?:or not\b|without (?:further ado|delay)|(?:can not|cannot|can['’]t) wait|not (?:only|until)\b|(?:don['’]t|do not) hesitate"
+                   r"|no problem|(?:no one|nobody) (?:else )?but|none other than)|, ?\w+n['’]t \w+ ?\?|^\W*not at all\W*$", re.I)
 DENIED = re.compile('(?<!\\w)[وف]?[أا]?[وف]?(?:ب?لا|ل[من]|لما|لي?س\\w{0,3}|كلا|لا ?شيء|[بلو]?غير|سوى|إلا|[بم]?دون|[بل]?عدم|أبد\\w*|خال\\w{0,2}|عديم\\w?'
                     '|[يت]?تعذر\\w{0,2}|[يت]?(?:منع|حظر)ت?|(?:ال)?(?:ممنوع|محظور|مجهول|معدوم)\\w{0,2}|مستحيل\\w?|[يت]ستحيل|استحال\\w?|محال|ممتنع\\w?'
                     '|فشل\\w?|[يت]فشل|رفض\\w?|انعدام|إلغاء|إيقاف|مغلق\\w?|نف[دذ]ت?|إياك\\w{0,2}|ما (?:من|أحد|عند|زال|يزال)\\w*)(?!\\w)'

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from .letters import ARABIC, LETTERS, MARKS, arabic_share, folded
 from .meaning import country_exchanged, negation_lost
 from .numbers import wrong_numbers
-from .overlap import apart, contaminated, leaders, near_duplicates, repeated, sketch
+from .overlap import contaminated, near_duplicates
 from .recipe import HalaError, Most
 from .spans import MASK, protect, spans_of
 from .tables import POLICY
 from .text import PLAIN, ask, chat, cut_short, proportion, structure
 
-_all_ = ['apart', 'contaminated', 'leaders', 'near_duplicates', 'repeated', 'sketch'] # had here as well
+_all_ = ['contaminated', 'near_duplicates'] # had here as well
 
 # %% auto #0
 __all__ = ['JUDGES', 'OPENS', 'LABEL', 'LABELLED', 'OPENED', 'VERBS', 'OBJECT', 'REQUEST', 'POLITE', 'ASKED', 'LATIN_RUN',
@@ -29,7 +29,7 @@ __all__ = ['JUDGES', 'OPENS', 'LABEL', 'LABELLED', 'OPENED', 'VERBS', 'OBJECT', 
            'is_answered', 'not_arabic', 'left_alone', 'untranslated_run', 'other_script', 'other_language',
            'repetitions', 'loops', 'mixed_script', 'vowelled', 'unbalanced', 'literal_newline', 'open_brackets',
            'stray_tags', 'changed_spans', 'changed_structure', 'limits', 'measure', 'failed', 'check_row', 'stop_above',
-           'apart', 'contaminated', 'leaders', 'near_duplicates', 'repeated', 'sketch']
+           'contaminated', 'near_duplicates']
 
 # %% ../../nbs/core/quality.ipynb #1d0ca148
 def dual_cross_entropy(e, # engine on a model that translates both ways
@@ -300,7 +300,7 @@ LATIN = re.compile('[A-Za-z\u00b5\u03bc]')
 MIXED = re.compile('[A-Za-z\u00b5\u03bc](?=[\u0621-\u064a])'
                    '|(?<![\u0621-\u064a\u0640])(?!(?:[وفبكل]{0,2}(?:ال|لل)?)ـ?[A-Za-z])[\u0621-\u064a]+(?=[A-Za-z\u00b5\u03bc])'
                    '|\\d\\s?(?:[A-Za-z\u00b5\u03bc\u00b0]{1,3}\\s?/\\s?(?=[\u0621-\u064a])|[\u0621-\u064a]{1,8}\\s?/\\s?[A-Za-z]{1,3}(?![A-Za-z])|[CF]\u00b0)'
-                   '|\\d\\s?(?:ك[gmBbWVJN]|كHz|لb|فt)(?![A-Za-z])') # of which the prefix is taken for و, ك, ل
+                   '|\\d\\s?(?:ك[gmBbWVJN]|كHz|لb|فt)(?![A-Za-z])') # a prefix and a Latin word are no mixture, but this is a unit
 BROKEN = re.compile('\ufffd|[ØÙ][\u0080-\u00ff\u0152-\u02dc\u2013-\u2122]|Â[\u00a0-\u00bf]|Ã[\u0080-\u00bf]|â€'
                     '|[\ue000-\uf8ff]|(?<=[\u0621-\u064a])\\?(?=[\u0621-\u064a])')
 

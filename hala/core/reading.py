@@ -14,7 +14,7 @@ from weakref import finalize
 from .pipeline import STAGES, plan
 from .recipe import HalaError
 from .store import Table
-from .letters import ARABIC
+from .letters import ARABIC, LETTERS, arabic_share
 from .text import ask, chat, spans_of
 
 # %% auto #0
@@ -95,8 +95,7 @@ def texts_with(word:str, # as `words` gives it
 def language(text:str # any
             )->str: # 'Arabic', 'English' for other letters, '' without any
     "In which letters most of a text is written."
-    letters = [bool(ARABIC.match(c)) for c in text if c.isalpha()]
-    return ('Arabic' if 2*sum(letters) > len(letters) else 'English') if letters else ''
+    return ('Arabic' if arabic_share(text) > .5 else 'English') if LETTERS.search(text) else ''
 
 # %% ../../nbs/core/reading.ipynb #c81f5e07
 def reason(text:str, # a question

@@ -16,10 +16,10 @@ from fastcore.basics import patch
 from .recipe import HalaError
 
 # %% auto #0
-__all__ = ['CHECKED', 'GROUP', 'parsed', 'OUTSIDE', 'understood_once', 'UNLISTED', 'LIBRARIES', 'SLICE', 'BATCH', 'REFUSED',
-           'DEATHS', 'schema', 'write_table', 'write_rows', 'flush', 'write_text', 'write_json', 'alive', 'canonical',
-           'key_of', 'spelt', 'meaning', 'statements', 'core_imports', 'understood', 'code_key', 'definition',
-           'compiled', 'path_code', 'progress', 'telling', 'sha256', 'listing', 'processor', 'machine', 'versions',
+__all__ = ['CHECKED', 'GROUP', 'parsed', 'OUTSIDE', 'UNLISTED', 'LIBRARIES', 'SLICE', 'BATCH', 'REFUSED', 'DEATHS', 'schema',
+           'write_table', 'write_rows', 'flush', 'write_text', 'write_json', 'alive', 'canonical', 'key_of', 'spelt',
+           'meaning', 'statements', 'core_imports', 'spelling', 'understood', 'code_key', 'definition', 'compiled',
+           'path_code', 'progress', 'telling', 'sha256', 'listing', 'processor', 'machine', 'versions',
            'write_manifest', 'manifest', 'verify', 'need_whole', 'table_files', 'naming', 'parquet', 'read_rows',
            'slices', 'pieces', 'Table', 'Held', 'writer', 'lock', 'refusal', 'writing', 'shard', 'ended', 'orphaned',
            'share_lock', 'alone', 'making', 'framed', 'replay', 'append', 'open_log', 'once', 'write_step', 'believed',
@@ -151,11 +151,17 @@ def core_imports(source:str # of a module of hala
     return found - OUTSIDE
 
 # %% ../../nbs/core/store.ipynb #5d3b888a
+@cache
+def spelling()->str: # 16 hexadecimal digits
+    "This module, which spells the others."
+    return key_of(Path(__file__).read_text(encoding='utf-8'))
+
+@cache
 def understood(path:Path # of a module
               )->tuple: # (checksum of what it means, what it imports of hala.core)
     "What a module means, kept beside its byte code: reading it anew took half the time of `hala status`."
     source, file = path.read_text(encoding='utf-8'), path.parent/'__pycache__'/f'{path.stem}.meaning'
-    mark = key_of([source, Path(__file__).read_text(encoding='utf-8')]) # this module spells it
+    mark = key_of([source, spelling()])
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError): # none there yet, or a damaged one
         said = json.loads(file.read_text(encoding='utf-8'))
         if said.pop('mark') == mark: return said['meaning'], said['imports']
@@ -165,8 +171,6 @@ def understood(path:Path # of a module
         part.write_text(json.dumps(dict(mark=mark, meaning=meant, imports=imports)), encoding='utf-8'); part.replace(file)
     return meant, imports
 
-understood_once = cache(understood)
-
 def code_key(module:str # dotted name, e.g. 'hala.sft'
             )->str: # 16 hexadecimal digits
     "What a module does, with all of hala.core that it stands on, as a checksum."
@@ -174,7 +178,7 @@ def code_key(module:str # dotted name, e.g. 'hala.sft'
     while todo:
         name = todo.pop()
         if name in seen: continue
-        seen[name], found = understood_once(Path(importlib.util.find_spec(name).origin)); todo += found
+        seen[name], found = understood(Path(importlib.util.find_spec(name).origin)); todo += found
     return key_of(seen)
 
 # %% ../../nbs/core/store.ipynb #36636205

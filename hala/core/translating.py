@@ -11,7 +11,7 @@ from pathlib import Path
 from .pipeline import plan
 from .recipe import HalaError, Most, Translator, recipe
 from .serve import model_folder, python_with_vllm, pythons
-from .tables import POLICY, THINK, Shape, defect, handled, left_alone, read_records, read_tables, shape_of, slots
+from .tables import POLICY, Shape, defect, handled, left_alone, read_records, read_tables, shape_of, slots, stretches
 from .tables import tables_in, translate_records, whose, with_source, write_table
 from .text import arabic_share, unreadable
 from .view import agreement, agreement_table, read_marks
@@ -31,10 +31,11 @@ def turns(record:dict, columns:tuple, # its columns that hold text
           named:tuple=() # what the policy calls the columns, where it is not so
          )->list: # (number of the column, role, text), in order
     "The texts of a record that a translation changes, without thoughts that it does not."
-    silent, named = handled('think', policy) != 'translate', named or columns
-    found = [(path[0], whose(path, role, named, {}), text) for path, role, text in slots([record.get(c) for c in columns], (), 'user')
-             if handled(whose(path, role, named, policy), policy) == 'translate' and not isinstance(text, (int, float, type(None)))]
-    return [(c, role, THINK.sub('', t) if silent and isinstance(t, str) else t) for c, role, t in found]
+    def said(text, who): return ''.join(s for s, new in stretches(text, who, policy) if new) if isinstance(text, str) else text
+    found = [(path, role, text) for path, role, text in slots([record.get(c) for c in columns], (), 'user') if not isinstance(text, (int, float, type(None)))]
+    named = named or columns
+    return [(path[0], whose(path, role, named, {}), said(text, who)) for path, role, text in found
+            if handled(who := whose(path, role, named, policy), policy) == 'translate']
 
 def side_by_side(source:tuple, target:tuple, # (record, columns), before and after
                  policy:dict=POLICY # as of `turns`
@@ -447,7 +448,7 @@ def do_check(a # parsed arguments
     reasons = screened(reasons, lambda side: said_of(records, target if side else source, policy), a, questions)
     if keep: write_whole(keep, [r for r, why in zip(records, reasons) if not why], records)
     if lost: write_whole(lost, [with_reason(r, why) for r, why in zip(records, reasons) if why])
-    print(f'{len(records)} pairs: {", ".join(source)} and {", ".join(target)}\n{funnel(reasons)}')
+    print(f'{len(records)} pair{"s"*(len(records) != 1)}: {", ".join(source)} and {", ".join(target)}\n{funnel(reasons)}')
 
 # %% ../../nbs/core/translating.ipynb #9adfda6e
 def add_screens(p # parser of a verb
